@@ -1,0 +1,91 @@
+/// The frame that is being gathered: room for the header, then records as they will be on disk.
+///
+/// Owns its memory and keeps it between frames, so that a steady writer allocates nothing.
+public struct FrameBuilder: ~Copyable {
+  // Invariant: frameHeaderBytes <= end <= buffer.count, and the bytes below `end` behind the
+  // header are whole records.
+  private var buffer: UnsafeMutableRawBufferPointer
+  private var end = Format.frameHeaderBytes
+  public private(set) var recordCount: UInt32 = 0
+  /// Memory above this is given back when the frame is emptied.
+  private let keptBytesMax = 4 << 20
+
+  public init(capacityBytes: Int = 64 << 10) {
+    buffer = .allocate(
+      byteCount: max(capacityBytes, 2 * Format.frameHeaderBytes), alignment: 16)
+  }
+
+  deinit {
+    buffer.deallocate()
+  }
+
+  public var isEmpty: Bool { recordCount == 0 }
+  /// Bytes of the records gathered so far.
+  public var recordsBytes: Int { end - Format.frameHeaderBytes }
+  /// True when that many bytes of records more are within the bound on a frame.
+  public func hasRoom(forBytes count: Int) -> Bool {
+    count <= Format.frameRecordsBytesMax - Format.frameAlignmentBytes - recordsBytes
+  }
+
+  public mutating func removeAll() {
+    end = Format.frameHeaderBytes
+    recordCount = 0
+    if buffer.count > keptBytesMax {
+      buffer.deallocate()
+      buffer = .allocate(byteCount: 64 << 10, alignment: 16)
+    }
+  }
+
+  /// Adds one record. There must be room for it.
+  public mutating func append(
+    _ type: RecordType, metadata: RecordMetadata = RecordMetadata(),
+    clock: [ClockEntry] = [], key: RawSpan, value: RawSpan
+  ) {
+    let bytes = Record.encodedBytes(
+      metadata: metadata, clockEntries: clock.count, key: key.byteCount, value: value.byteCount)
+    reserve(bytes)
+    Record.encode(
+      type, metadata: metadata, clock: clock, key: key, value: value,
+      into: UnsafeMutableRawBufferPointer(rebasing: buffer[end..<end + bytes]))
+    end += bytes
+    recordCount += 1
+  }
+
+  /// Adds records that are already encoded, `count` of them. There must be room.
+  public mutating func append(encoded records: RawSpan, count: UInt32) {
+    reserve(records.byteCount)
+    buffer.store(records, at: end)
+    end += records.byteCount
+    recordCount += count
+  }
+
+  private mutating func reserve(_ bytes: Int) {
+    precondition(hasRoom(forBytes: bytes), "frame over its bound")
+    let needed = end + bytes + Format.frameAlignmentBytes
+    guard needed > buffer.count else { return }
+    let larger = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: max(needed, 2 * buffer.count), alignment: 16)
+    larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer[..<end]))
+    buffer.deallocate()
+    buffer = larger
+  }
+
+  /// Bytes of the whole frame, header and padding included.
+  var frameBytes: Int { roundUp(end, to: Format.frameAlignmentBytes) }
+
+  /// Fills in header and padding and gives `body` the frame as it goes to disk.
+  mutating func seal<R>(
+    previous: LogPosition, epoch: Epoch, durableSequence: UInt64, confirmedSequence: UInt64,
+    timeMilliseconds: UInt64, checksum: Checksum,
+    _ body: (FrameHeader, UnsafeRawBufferPointer) throws(WALError) -> R
+  ) throws(WALError) -> R {
+    let frame = UnsafeMutableRawBufferPointer(rebasing: buffer[..<frameBytes])
+    for offset in end..<frame.count { frame[offset] = 0 }
+    var header = FrameHeader(
+      recordsBytes: frame.count - Format.frameHeaderBytes, recordCount: recordCount,
+      previous: previous, epoch: epoch, durableSequence: durableSequence,
+      confirmedSequence: confirmedSequence, timeMilliseconds: timeMilliseconds)
+    header.seal(frame, checksum: checksum)
+    return try body(header, UnsafeRawBufferPointer(frame))
+  }
+}

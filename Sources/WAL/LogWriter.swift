@@ -1,0 +1,367 @@
+/// When a write is acknowledged.
+public enum SyncPolicy: Hashable, Sendable {
+  /// Once it is on the disk.
+  case always
+  /// Once the system has it; synced in the background that often.
+  case interval(milliseconds: UInt64)
+  /// Once the system has it; synced when the log is quiet, and when the system likes.
+  case none
+}
+
+/// Appends frames to a log. Belongs to one thread.
+///
+/// `commit` writes a frame and, under `always`, syncs it: the frame is the group commit. Segments are
+/// made ready in the background. The owner calls `tick` at the time that it returned, which keeps
+/// the interval and writes the mark of a quiet log. After a write or a sync has failed every call
+/// throws `stopped`: what is on the disk is then known only to a new start.
+public final class LogWriter {
+  struct ActiveSegment {
+    var file: any File
+    var bytes: UInt64
+    /// Where the next frame goes.
+    var end: UInt64
+  }
+
+  public let origin: UInt64
+  /// The log's end.
+  public private(set) var position: LogPosition
+  /// The epoch of the frames that are written.
+  public private(set) var epoch: Epoch
+  /// What the quorum has confirmed; nil where what is durable here is confirmed.
+  public var confirmedSequence: UInt64?
+  /// How far the log has come, for other threads.
+  public let progress: LogProgress
+
+  private let options: LogOptions
+  private let checksum: Checksum
+  private let notes: LogNote
+  private var segments: [SegmentFile]
+  private var active: ActiveSegment?
+  private let supply: SegmentSupply
+  private let background: BackgroundSync?
+  private var threads: [ThreadHandle] = []
+  private var failure: WALError?
+  private var markFrame = FrameBuilder(capacityBytes: 256)
+  /// When the last frame that is not a mark was written; nil behind a mark.
+  private var unmarkedSince: UInt64?
+  private var nextSync: UInt64 = 0
+
+  init(
+    options: LogOptions, origin: UInt64, position: LogPosition, segments: [SegmentFile],
+    active: ActiveSegment?, endsWithMark: Bool
+  ) {
+    self.options = options
+    self.origin = origin
+    self.position = position
+    self.segments = segments
+    self.active = active
+    epoch = position.epoch
+    checksum = Checksum(origin: origin)
+    notes = LogNote(directory: options.directory, fileSystem: options.fileSystem)
+    progress = LogProgress(durable: position.sequence)
+    supply = SegmentSupply(
+      directory: options.directory, segmentBytes: options.segmentBytes,
+      fileSystem: options.fileSystem)
+    background = options.syncPolicy == .always ? nil : BackgroundSync(progress: progress)
+    unmarkedSince = endsWithMark ? nil : options.clock.monotonicNanoseconds()
+  }
+
+  deinit {
+    stopThreads()
+  }
+
+  func startThreads() {
+    supply.request()
+    guard options.usesThreads else { return }
+    let supply = supply
+    threads.append(ThreadHandle { supply.run() })
+    if let background {
+      threads.append(ThreadHandle { background.run() })
+    }
+  }
+
+  private func stopThreads() {
+    supply.stop()
+    background?.stop()
+    for thread in threads { thread.join() }
+    threads = []
+  }
+
+  /// Does a piece of the background's work where there are no threads for it.
+  ///
+  /// - Returns: false when there was none.
+  package func backgroundStep() -> Bool {
+    let didSync = background?.step() ?? false
+    return supply.step() || didSync
+  }
+
+  // MARK: - Writing
+
+  /// Writes the frame and, under `always`, makes it durable; then empties it.
+  ///
+  /// - Returns: the log's new end, which is the position of the frame's last record.
+  /// - Throws: `diskFull`, with the log as it was and the frame as it was; any other error stops the
+  ///   writer.
+  @discardableResult
+  public func commit(_ frame: inout FrameBuilder) throws(WALError) -> LogPosition {
+    try append(&frame)
+    unmarkedSince = options.clock.monotonicNanoseconds()
+    if options.syncPolicy == .always { try sync() }
+    frame.removeAll()
+    return position
+  }
+
+  /// Makes everything that was written durable, on the calling thread.
+  public func sync() throws(WALError) {
+    try checkRunning()
+    guard progress.durable < position.sequence, let active else { return }
+    do {
+      try background?.drain(usingThread: options.usesThreads)
+      try active.file.sync()
+    } catch {
+      throw stop(error)
+    }
+    progress.setDurable(position.sequence)
+  }
+
+  private func append(_ frame: inout FrameBuilder) throws(WALError) {
+    try checkRunning()
+    precondition(!frame.isEmpty, "a frame holds at least one record")
+    precondition(
+      position.sequence + UInt64(frame.recordCount) < Format.sequenceLimit, "numbers used up")
+    let bytes = UInt64(frame.frameBytes)
+    if active.map({ $0.end + bytes > $0.bytes }) ?? true { try makeRoom(for: bytes) }
+    let durable = progress.durable
+    position = try frame.seal(
+      previous: position, epoch: epoch, durableSequence: durable,
+      confirmedSequence: min(confirmedSequence ?? durable, position.sequence),
+      timeMilliseconds: options.clock.wallMilliseconds(), checksum: checksum
+    ) { (header, bytes) throws(WALError) in
+      try write(bytes)
+      return header.position
+    }
+    active!.end += bytes
+    progress.setAppended(position.sequence)
+  }
+
+  private func write(_ bytes: UnsafeRawBufferPointer) throws(WALError) {
+    let active = active!
+    var done = 0
+    do {
+      try active.file.writeAll(bytes, at: active.end, written: &done)
+    } catch {
+      guard error.isNoSpace else { throw stop(error) }
+      // Undone, so that the next frame finds the zeros that belong there.
+      do {
+        try active.file.zero(active.end..<active.end + UInt64(done))
+      } catch {
+        throw stop(error)
+      }
+      throw .diskFull(path: active.file.path)
+    }
+  }
+
+  private func checkRunning() throws(WALError) {
+    if let failure { throw .stopped(because: failure) }
+    if let failure = background?.failure { throw stop(failure) }
+  }
+
+  private func stop(_ error: WALError) -> WALError {
+    if failure == nil { failure = error }
+    return error
+  }
+
+  // MARK: - Segments
+
+  private func makeRoom(for frameBytes: UInt64) throws(WALError) {
+    guard var active, active.end == UInt64(Format.segmentHeaderBytes) else {
+      return try rotate(toHold: frameBytes)
+    }
+    // An empty segment that is too small grows: a second one could not have another name.
+    active.bytes = wholePages(active.end + frameBytes)
+    do {
+      try active.file.allocate(active.bytes)
+    } catch {
+      guard error.isNoSpace else { throw stop(error) }
+      throw .diskFull(path: active.file.path)
+    }
+    self.active = active
+  }
+
+  private func wholePages(_ bytes: UInt64) -> UInt64 { (bytes + 4_095) / 4_096 * 4_096 }
+
+  /// Begins a new segment.
+  ///
+  /// The order matters. The header is durable before the file has its name, so that a segment with a
+  /// damaged header is never the work of a crash. The name is durable before a frame is written, so
+  /// that no acknowledged frame is in a file that a crash could unname. All segments but the last two
+  /// are synced, so that a start knows what it has to write again.
+  private func rotate(toHold frameBytes: UInt64) throws(WALError) {
+    if options.syncPolicy == .always {
+      try sync()
+    } else if let active, let background {
+      do { try background.drain(usingThread: options.usesThreads) } catch { throw stop(error) }
+      background.request(active.file, through: position.sequence)
+    }
+    let needed = UInt64(Format.segmentHeaderBytes) + frameBytes
+    let spare = try makeSpare(toHold: needed)
+    let header = SegmentHeader(
+      origin: origin, previous: position, durableSequence: progress.durable)
+    let path = options.directory + "/" + SegmentName.of(header.firstSequence)
+    do {
+      try spare.file.writeAll(header.encoded, at: 0)
+    } catch {
+      guard error.isNoSpace else { throw stop(error) }
+      do { try options.fileSystem.remove(spare.path) } catch { throw stop(error) }
+      throw .diskFull(path: spare.path)
+    }
+    do {
+      try spare.file.sync()
+      try options.fileSystem.rename(spare.path, to: path)
+      try options.fileSystem.syncDirectory(options.directory)
+    } catch {
+      throw stop(error)
+    }
+    segments.append(SegmentFile(path: path, firstSequence: header.firstSequence))
+    active = ActiveSegment(
+      file: spare.file, bytes: spare.bytes, end: UInt64(Format.segmentHeaderBytes))
+    supply.request()
+  }
+
+  /// The segment that was made ready; or, rather than wait, one that is only allocated.
+  private func makeSpare(toHold needed: UInt64) throws(WALError) -> SegmentSupply.Spare {
+    if needed <= options.segmentBytes, let spare = supply.take() { return spare }
+    // A frame larger than a segment gets a segment of its own.
+    let bytes = max(options.segmentBytes, wholePages(needed))
+    let path = supply.nextSparePath()
+    do {
+      return try supply.allocate(path, bytes)
+    } catch {
+      guard error.isNoSpace else { throw stop(error) }
+      throw .diskFull(path: path)
+    }
+  }
+
+  /// Gives up the segments that hold nothing behind `sequence`; never the last one. They are
+  /// disposed of in the background, oldest first.
+  public func retire(through sequence: UInt64) {
+    var retired: [String] = []
+    while segments.count > 1, segments[1].firstSequence! <= sequence + 1 {
+      retired.append(segments.removeFirst().path)
+    }
+    if !retired.isEmpty { supply.retire(retired) }
+  }
+
+  /// The segments of the log, oldest first.
+  public var segmentFiles: [SegmentFile] { segments }
+  /// The oldest sequence number in the log.
+  public var oldestSequence: UInt64 {
+    segments.first?.firstSequence ?? position.sequence + 1
+  }
+
+  // MARK: - Epochs and marks
+
+  /// Begins a new epoch: its record is the first of it and is durable when this returns. What a cut
+  /// left to remember is forgotten then.
+  ///
+  /// - Throws: `diskFull`, with everything as it was; any other error stops the writer.
+  @discardableResult
+  public func startEpoch(
+    _ new: Epoch, reason: EpochChange.Reason
+  ) throws(WALError) -> LogPosition {
+    precondition(new > epoch, "an epoch is higher than the one before it")
+    var frame = FrameBuilder(capacityBytes: 256)
+    let change = EpochChange(reason: reason, previous: position.epoch)
+    frame.append(.epoch, key: RawSpan(), value: change.encoded.span.bytes)
+    let old = epoch
+    epoch = new
+    do {
+      try append(&frame)
+    } catch {
+      epoch = old
+      throw error
+    }
+    unmarkedSince = options.clock.monotonicNanoseconds()
+    try sync()
+    do {
+      try notes.remove(options.syncPolicy == .always ? [.cut, .relaxed] : [.cut])
+    } catch {
+      throw stop(error)
+    }
+    return position
+  }
+
+  /// Does what is due: the sync of `interval`, and the mark of a log that has been quiet.
+  ///
+  /// - Parameter markContent: called when a mark is written, for what it carries.
+  /// - Returns: when to call again, on the clock's monotonic time; nil when only a write changes that.
+  public func tick(markContent: () -> [UInt8] = { [] }) throws(WALError) -> UInt64? {
+    try checkRunning()
+    let now = options.clock.monotonicNanoseconds()
+    var due: UInt64?
+    if case .interval(let milliseconds) = options.syncPolicy,
+      progress.durable < position.sequence, let active, let background
+    {
+      if now >= nextSync {
+        background.request(active.file, through: position.sequence)
+        nextSync = now + milliseconds * 1_000_000
+      }
+      due = nextSync
+    }
+    guard let unmarkedSince else { return due }
+    let markDue = unmarkedSince + options.markDelayMilliseconds * 1_000_000
+    if now < markDue { return min(due ?? .max, markDue) }
+    if progress.durable < position.sequence {
+      // A mark says that what precedes it is durable, so it waits until that is true.
+      if let background, let active, background.isIdle {
+        background.request(active.file, through: position.sequence)
+      }
+      return now + 5_000_000
+    }
+    do {
+      try mark(markContent())
+    } catch .diskFull {
+      return now + 1_000_000_000
+    }
+    if options.syncPolicy == .always {
+      try sync()
+    } else if let active {
+      background?.request(active.file, through: position.sequence)
+    }
+    return due
+  }
+
+  /// Writes a mark behind a log that is durable.
+  private func mark(_ content: [UInt8]) throws(WALError) {
+    precondition(progress.durable == position.sequence)
+    markFrame.removeAll()
+    markFrame.append(.mark, key: RawSpan(), value: content.span.bytes)
+    try append(&markFrame)
+    unmarkedSince = nil
+  }
+
+  // MARK: - The end
+
+  /// Syncs, marks, and notes that the log was closed in order. Nothing can be written afterwards.
+  ///
+  /// - Throws: `diskFull` when there was no room for mark or note: nothing is lost, but the next
+  ///   start takes the stop for unclean.
+  public func close(markContent: [UInt8] = []) throws(WALError) {
+    try sync()
+    if unmarkedSince != nil {
+      try mark(markContent)
+      try sync()
+    }
+    stopThreads()
+    do {
+      try supply.discard()
+      try notes.write(.clean, CleanStop(origin: origin, position: position).text)
+    } catch {
+      let wasNoSpace = error.isNoSpace
+      _ = stop(error)
+      throw wasNoSpace ? .diskFull(path: options.directory) : error
+    }
+    active = nil
+    failure = .setting("the log was closed")
+  }
+}

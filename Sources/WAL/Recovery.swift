@@ -1,0 +1,315 @@
+/// What a start found and did.
+public struct RecoveryReport: Sendable {
+  public var origin: UInt64
+  /// The first sequence number in the log.
+  public var firstSequence: UInt64
+  /// The log's end.
+  public var position: LogPosition
+  public var frames: UInt64 = 0
+  public var records: UInt64 = 0
+  public var bytes: UInt64 = 0
+  /// True when the log was made by this start.
+  public var isNew = false
+  /// True when the last stop was in order.
+  public var wasClean = false
+  /// The torn write that was cut off, and where its bytes were saved.
+  public var cut: (damage: Damage, saved: [String])?
+  /// True when this node may have acknowledged what it no longer has: after a cut, or after an
+  /// unclean stop under `interval` or `none`. A leader then begins a new epoch before it
+  /// acknowledges anything, once it has what other members have more of.
+  public var needsNewEpoch = false
+}
+
+/// Opening a log: the way from whatever is on the disk to a writer.
+///
+/// 1. Read everything, check everything, hand every frame to the caller.
+/// 2. Damage to what was durable: refuse, and change nothing.
+/// 3. A torn tail: note it, save it, cut it off.
+/// 4. After an unclean stop: write the last segment again and sync it, because after a sync that
+///    failed the page cache can hold what the disk does not.
+///
+/// Every step can be interrupted and is then done again by the next start.
+public struct LogRecovery: ~Copyable {
+  private let options: LogOptions
+  private let notes: LogNote
+  private var report: RecoveryReport
+  private var durable: UInt64 = 0
+  private var endsWithMark = false
+
+  /// Opens the log of `options`, making one when there is none.
+  ///
+  /// - Parameter replay: gets every frame behind the base, in order, with its records.
+  /// - Returns: the writer, at the log's end, and what was done.
+  /// - Throws: `damaged` when acknowledged data is; whatever `replay` throws.
+  public static func open(
+    _ options: LogOptions,
+    replay: (FrameHeader, RawSpan) throws(WALError) -> Void = { _, _ in }
+  ) throws(WALError) -> (writer: LogWriter, report: RecoveryReport) {
+    try options.validate()
+    var recovery = LogRecovery(options)
+    let writer = try recovery.run(replay)
+    return (writer, recovery.report)
+  }
+
+  private init(_ options: LogOptions) {
+    self.options = options
+    notes = LogNote(directory: options.directory, fileSystem: options.fileSystem)
+    let position = options.base?.position ?? .start
+    report = RecoveryReport(
+      origin: options.base?.origin ?? options.origin ?? UInt64.random(in: 1 ... .max),
+      firstSequence: position.sequence + 1, position: position)
+  }
+
+  private mutating func run(
+    _ replay: (FrameHeader, RawSpan) throws(WALError) -> Void
+  ) throws(WALError) -> LogWriter {
+    let fileSystem = options.fileSystem
+    try fileSystem.makeDirectory(options.directory)
+    try fileSystem.syncDirectory(parentDirectory(options.directory))
+    let clean = try notes.read(.clean).flatMap { CleanStop($0) }
+    let wasCut = try notes.read(.cut) != nil
+    let wasRelaxed = try notes.read(.relaxed) != nil
+    for name in try fileSystem.list(options.directory)
+    where name.hasPrefix(SegmentName.sparePrefix) || name.hasSuffix(".tmp") {
+      try fileSystem.remove(options.directory + "/" + name)
+    }
+
+    var reader = try LogReader(directory: options.directory, fileSystem: fileSystem)
+    reader.knownDurable = max(
+      clean?.position.sequence ?? 0, options.base?.position.sequence ?? 0)
+    if reader.segmentCount == 0 {
+      guard reader.knownDurable == 0 || (clean == nil && options.base != nil) else {
+        throw .damaged(
+          Damage(
+            kind: .corrupt, path: options.directory, offset: 0,
+            sequence: report.position.sequence + 1,
+            finding: .ends(beforeDurable: reader.knownDurable)))
+      }
+      return try begin(wasCut: wasCut)
+    }
+    try checkStart(reader.segmentFiles[0])
+    let damage = try read(&reader, replay)
+    if let damage, damage.path != reader.path { throw .damaged(damage) }
+    try checkEnd(reader, clean)
+    if let damage { try cut(damage, reader) }
+    report.wasClean = damage == nil && clean?.position == report.position
+    report.needsNewEpoch = wasCut || damage != nil || (wasRelaxed && !report.wasClean)
+    let lastPath = reader.path!
+    if !report.wasClean || wasCut { try rewrite(reader, last: lastPath) }
+
+    let segments = try SegmentFile.list(options.directory, in: fileSystem)
+    try forgetCleanStop(isRelaxedNoted: wasRelaxed)
+    let file = try fileSystem.open(lastPath, .readWrite)
+    let writer = LogWriter(
+      options: options, origin: report.origin, position: report.position, segments: segments,
+      active: LogWriter.ActiveSegment(
+        file: file, bytes: try file.size(), end: reader.nextOffset),
+      endsWithMark: endsWithMark)
+    try start(writer)
+    return writer
+  }
+
+  /// A log that has no segment yet.
+  private mutating func begin(wasCut: Bool) throws(WALError) -> LogWriter {
+    report.isNew = true
+    report.wasClean = true
+    report.needsNewEpoch = wasCut
+    try forgetCleanStop(isRelaxedNoted: false)
+    let writer = LogWriter(
+      options: options, origin: report.origin, position: report.position, segments: [],
+      active: nil, endsWithMark: true)
+    try start(writer)
+    return writer
+  }
+
+  /// A log that nothing precedes begins with the record of its first epoch. A crash can have come
+  /// between its first segment and that.
+  private mutating func start(_ writer: LogWriter) throws(WALError) {
+    if writer.position.sequence == 0 {
+      try writer.startEpoch(Epoch(number: 1, node: options.node), reason: .created)
+      report.position = writer.position
+      report.needsNewEpoch = false
+    }
+    writer.startThreads()
+  }
+
+  /// Before the first write: the log is not cleanly stopped any more, and is relaxed or not.
+  private func forgetCleanStop(isRelaxedNoted: Bool) throws(WALError) {
+    if options.syncPolicy != .always, !isRelaxedNoted { try notes.write(.relaxed, "1") }
+    let isForgotten = report.wasClean && options.syncPolicy == .always
+    try notes.remove(isForgotten ? [.clean, .relaxed] : [.clean])
+    // Names that a failed sync left undurable, in an earlier life of this directory.
+    try options.fileSystem.syncDirectory(options.directory)
+  }
+
+  // MARK: - Reading
+
+  private mutating func checkStart(_ first: SegmentFile) throws(WALError) {
+    let base = options.base?.position.sequence ?? 0
+    guard let found = first.firstSequence, found > base + 1 else { return }
+    throw .damaged(
+      Damage(
+        kind: .corrupt, path: first.path, offset: 0, sequence: base + 1,
+        finding: .missing(through: found - 1)))
+  }
+
+  private mutating func read(
+    _ reader: inout LogReader, _ replay: (FrameHeader, RawSpan) throws(WALError) -> Void
+  ) throws(WALError) -> Damage? {
+    let base = options.base
+    var isFirst = true
+    while true {
+      let event = try reader.next()
+      if let header = reader.segmentHeader {
+        durable = max(durable, header.durableSequence)
+        if isFirst {
+          isFirst = false
+          report.firstSequence = header.firstSequence
+          report.origin = header.origin
+          report.position = header.previous
+          try checkBase(reader, header.previous)
+        }
+      }
+      switch event {
+      case .frame(let header):
+        report.frames += 1
+        report.records += UInt64(header.recordCount)
+        report.bytes += UInt64(header.frameBytes)
+        report.position = header.position
+        // What another node knew to be durable was on its disk, not on this one.
+        if header.epoch.node == options.node { durable = max(durable, header.durableSequence) }
+        try checkBase(reader, header.position)
+        try reader.withRecords { (records) throws(WALError) in
+          endsWithMark = header.recordCount == 1 && records.number(at: 0, as: UInt8.self)
+            == RecordType.mark.rawValue
+          if header.lastSequence > base?.position.sequence ?? 0 { try replay(header, records) }
+        }
+      case .damage(let damage):
+        guard damage.kind == .torn else { throw .damaged(damage) }
+        return damage
+      case .end:
+        return nil
+      }
+    }
+  }
+
+  /// The base and the log must be of one history.
+  private func checkBase(_ reader: borrowing LogReader, _ position: LogPosition) throws(WALError) {
+    guard let base = options.base, position.sequence == base.position.sequence else { return }
+    guard position == base.position, reader.origin == base.origin else {
+      throw .damaged(
+        Damage(
+          kind: .corrupt, path: reader.path!, offset: reader.frameOffset,
+          sequence: position.sequence, finding: .chain(found: position.sequence)))
+    }
+  }
+
+  /// A clean stop says exactly where the log ends.
+  private func checkEnd(
+    _ reader: borrowing LogReader, _ clean: CleanStop?
+  ) throws(WALError) {
+    guard let clean, clean.position.sequence == report.position.sequence,
+      clean != CleanStop(origin: report.origin, position: report.position)
+    else { return }
+    throw .damaged(
+      Damage(
+        kind: .corrupt, path: reader.path!, offset: reader.nextOffset,
+        sequence: clean.position.sequence, finding: .chain(found: clean.position.sequence)))
+  }
+
+  // MARK: - Cutting
+
+  /// Saves and removes everything from the torn write on.
+  private mutating func cut(_ damage: Damage, _ reader: borrowing LogReader) throws(WALError) {
+    let fileSystem = options.fileSystem
+    try notes.write(.cut, "\(damage.sequence) \(lastComponent(damage.path)) \(damage.offset)")
+    try fileSystem.makeDirectory(options.divergedDirectory)
+    try fileSystem.syncDirectory(parentDirectory(options.divergedDirectory))
+    var saved: [String] = []
+    let last = reader.path!
+    let file = try fileSystem.open(last, .readOnly)
+    let size = try file.size()
+    let tail = try file.bytes(at: reader.nextOffset, count: Int(size - reader.nextOffset))
+    let used = tail.span.bytes.nonzeroPrefixBytes
+    if used > 0 {
+      let header = SegmentHeader(
+        origin: report.origin, previous: report.position, durableSequence: 0)
+      let bytes = header.encoded + tail[..<used]
+      if let path = try save(bytes, sequence: header.firstSequence) { saved.append(path) }
+    }
+    // Whole segments behind it, which only happens when frames were written before older ones were
+    // synced. From the last to the first, so that an interruption leaves no hole that looks proven.
+    let later = try SegmentFile.list(options.directory, in: fileSystem).filter { $0.path > last }
+    for segment in later.reversed() {
+      let target = try freePath(sequence: segment.firstSequence!)
+      try fileSystem.rename(segment.path, to: target)
+      try fileSystem.syncDirectory(options.divergedDirectory)
+      try fileSystem.syncDirectory(options.directory)
+      saved.append(target)
+    }
+    report.cut = (damage, saved)
+  }
+
+  /// Writes bytes to a new file in `diverged/`, unless an interrupted start has done so already.
+  private func save(_ bytes: [UInt8], sequence: UInt64) throws(WALError) -> String? {
+    for name in try options.fileSystem.list(options.divergedDirectory)
+    where name.hasPrefix(String(SegmentName.of(sequence).dropLast(4))) {
+      let file = try options.fileSystem.open(
+        options.divergedDirectory + "/" + name, .readOnly)
+      if try file.size() == UInt64(bytes.count), try file.bytes(count: bytes.count) == bytes {
+        return file.path
+      }
+    }
+    let path = try freePath(sequence: sequence)
+    let temporary = path + ".tmp"
+    let file = try options.fileSystem.open(temporary, .createOrOpen)
+    try file.writeAll(bytes, at: 0)
+    try file.sync()
+    try options.fileSystem.rename(temporary, to: path)
+    try options.fileSystem.syncDirectory(options.divergedDirectory)
+    return path
+  }
+
+  /// A name in `diverged/` that nothing has: what was saved before is never overwritten.
+  private func freePath(sequence: UInt64) throws(WALError) -> String {
+    let stem = String(SegmentName.of(sequence).dropLast(SegmentName.suffix.count))
+    let taken = Set(try options.fileSystem.list(options.divergedDirectory))
+    var number = 1
+    while taken.contains("\(stem)-\(number)\(SegmentName.suffix)") { number += 1 }
+    return "\(options.divergedDirectory)/\(stem)-\(number)\(SegmentName.suffix)"
+  }
+
+  // MARK: - Writing again
+
+  /// Writes what may be in memory only to the disk again, with zeros behind it, and syncs it.
+  private mutating func rewrite(
+    _ reader: borrowing LogReader, last: String
+  ) throws(WALError) {
+    let segments = try SegmentFile.list(options.directory, in: options.fileSystem)
+    for (index, segment) in segments.enumerated() {
+      let isLast = segment.path == last
+      // The writer syncs a segment before it begins the next but one, whoever wrote the frames.
+      let mayBeUnsynced =
+        index + 2 >= segments.count
+        && (isLast || segments[index + 1].firstSequence! > durable + 1)
+      guard mayBeUnsynced else { continue }
+      let file = try options.fileSystem.open(segment.path, .readWrite)
+      let size = try file.size()
+      try rewrite(file, upTo: isLast ? reader.nextOffset : size)
+      if isLast { try file.zero(reader.nextOffset..<size) }
+      try file.sync()
+    }
+  }
+
+  private func rewrite(_ file: any File, upTo end: UInt64) throws(WALError) {
+    var offset: UInt64 = 0
+    while offset < end {
+      let bytes = try file.bytes(at: offset, count: min(1 << 20, Int(end - offset)))
+      guard !bytes.isEmpty else {
+        throw .system(.read, path: file.path, errno: systemIOError)
+      }
+      try file.writeAll(bytes, at: offset)
+      offset += UInt64(bytes.count)
+    }
+  }
+}

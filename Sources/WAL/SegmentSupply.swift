@@ -1,0 +1,207 @@
+/// Makes the next segment ready before it is needed, and disposes of retired ones.
+///
+/// A ready segment is allocated and zero-filled, so that a later sync of it writes no metadata.
+/// A retired segment becomes the next one when nothing else reads it or links to it.
+/// `step()` does one bounded piece of work; a thread calls it, or a test does.
+final class SegmentSupply: Sendable {
+  struct Spare {
+    var file: any File
+    var path: String
+    var bytes: UInt64
+  }
+
+  private struct Filling {
+    var spare: Spare
+    var filledBytes: UInt64 = 0
+  }
+
+  private struct State {
+    var isWanted = false
+    var ready: Spare?
+    var filling: Filling?
+    /// Oldest first: a log must lose its segments in order.
+    var retired: [String] = []
+    var spareNumber = 0
+    /// Set by an error; the next request tries again.
+    var isPaused = false
+    var lastError: WALError?
+    var isStopped = false
+
+    var hasWork: Bool {
+      !isPaused && (!retired.isEmpty || filling != nil || (isWanted && ready == nil))
+    }
+  }
+
+  private let directory: String
+  private let segmentBytes: UInt64
+  private let fileSystem: any FileSystem
+  private let state = Monitor(State())
+
+  init(directory: String, segmentBytes: UInt64, fileSystem: any FileSystem) {
+    self.directory = directory
+    self.segmentBytes = segmentBytes
+    self.fileSystem = fileSystem
+  }
+
+  /// Asks for a segment to be made ready.
+  func request() {
+    state.signal {
+      $0.isWanted = true
+      $0.isPaused = false
+    }
+  }
+
+  /// The segment that is ready, if there is one.
+  func take() -> Spare? {
+    state.withLock { state in
+      defer { state.ready = nil }
+      return state.ready
+    }
+  }
+
+  /// Disposes of segments, given oldest first.
+  func retire(_ paths: [String]) {
+    state.signal {
+      $0.retired += paths
+      $0.isPaused = false
+    }
+  }
+
+  /// The last thing that went wrong here; a lack of space, mostly. Nothing acknowledged is at
+  /// stake: the writer makes a segment itself when there is none.
+  var lastError: WALError? { state.withLock { $0.lastError } }
+
+  func nextSparePath() -> String {
+    state.withLock {
+      $0.spareNumber += 1
+      return directory + "/" + SegmentName.sparePrefix + String($0.spareNumber)
+    }
+  }
+
+  /// Works until `stop()`.
+  func run() {
+    while true {
+      let isStopped = state.wait { state -> Bool? in
+        state.isStopped ? true : state.hasWork ? false : nil
+      }
+      if isStopped { return }
+      step()
+    }
+  }
+
+  func stop() {
+    state.signal { $0.isStopped = true }
+  }
+
+  /// Removes what was made ready and is not needed any more.
+  func discard() throws(WALError) {
+    let paths = state.withLock { state in
+      defer {
+        state.ready = nil
+        state.filling = nil
+      }
+      return [state.ready?.path, state.filling?.spare.path].compactMap { $0 }
+    }
+    for path in paths { try fileSystem.remove(path) }
+  }
+
+  /// Does one piece of work.
+  ///
+  /// - Returns: false when there was none.
+  @discardableResult
+  func step() -> Bool {
+    enum Job {
+      case retire(String, canRecycle: Bool)
+      case fill(Filling)
+      case begin
+    }
+    let job = state.withLock { (state) -> Job? in
+      guard state.hasWork else { return nil }
+      if let path = state.retired.first {
+        return .retire(path, canRecycle: state.ready == nil && state.filling == nil)
+      }
+      return state.filling.map { .fill($0) } ?? .begin
+    }
+    guard let job else { return false }
+    do {
+      switch job {
+      case .retire(let path, let canRecycle): try retire(path, canRecycle: canRecycle)
+      case .fill(let filling): try fill(filling)
+      case .begin: try begin()
+      }
+    } catch {
+      state.withLock {
+        $0.isPaused = true
+        $0.lastError = error
+      }
+    }
+    return true
+  }
+
+  private func begin() throws(WALError) {
+    let spare = try allocate(nextSparePath(), segmentBytes)
+    state.withLock { $0.filling = Filling(spare: spare) }
+  }
+
+  /// A new file with its space reserved; none when there is not enough.
+  func allocate(_ path: String, _ bytes: UInt64) throws(WALError) -> Spare {
+    let file = try fileSystem.open(path, .create)
+    do {
+      try file.allocate(bytes)
+    } catch {
+      try fileSystem.remove(path)
+      throw error
+    }
+    return Spare(file: file, path: path, bytes: bytes)
+  }
+
+  private func fill(_ filling: Filling) throws(WALError) {
+    var filling = filling
+    let end = min(filling.filledBytes + UInt64(Zeros.shared.count), filling.spare.bytes)
+    do {
+      try filling.spare.file.zero(filling.filledBytes..<end)
+      // Synced piece by piece: one sync of everything would hold up the log's own.
+      try filling.spare.file.sync()
+    } catch {
+      state.withLock { $0.filling = nil }
+      try fileSystem.remove(filling.spare.path)
+      throw error
+    }
+    filling.filledBytes = end
+    if end == filling.spare.bytes {
+      try filling.spare.file.unlock()
+      state.withLock {
+        $0.filling = nil
+        $0.ready = filling.spare
+      }
+    } else {
+      state.withLock { $0.filling = filling }
+    }
+  }
+
+  /// One segment at a time and oldest first, each durably gone before the next: a crash leaves a
+  /// log without holes.
+  private func retire(_ path: String, canRecycle: Bool) throws(WALError) {
+    let file: any File
+    do {
+      file = try fileSystem.open(path, .readWrite)
+    } catch {
+      guard error.isNotFound else { throw error }
+      state.withLock { _ = $0.retired.removeFirst() }
+      return
+    }
+    var isRecycled = canRecycle
+    if isRecycled { isRecycled = try file.size() == segmentBytes }
+    if isRecycled { isRecycled = try file.linkCount() == 1 }
+    if isRecycled { isRecycled = try file.tryLock(exclusive: true) }
+    if isRecycled {
+      let spare = Spare(file: file, path: nextSparePath(), bytes: segmentBytes)
+      try fileSystem.rename(path, to: spare.path)
+      state.withLock { $0.filling = Filling(spare: spare) }
+    } else {
+      try fileSystem.remove(path)
+    }
+    state.withLock { _ = $0.retired.removeFirst() }
+    try fileSystem.syncDirectory(directory)
+  }
+}

@@ -1,0 +1,101 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// State behind a lock, with a way to sleep until it changes.
+///
+/// Not `Mutex`, because that has no condition variable. `@unchecked Sendable`: the state is only
+/// touched with the lock held.
+package final class Monitor<State>: @unchecked Sendable {
+  private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+  private let condition: UnsafeMutablePointer<pthread_cond_t>
+  private var state: State
+
+  package init(_ state: sending State) {
+    self.state = state
+    mutex = .allocate(capacity: 1)
+    condition = .allocate(capacity: 1)
+    precondition(pthread_mutex_init(mutex, nil) == 0 && pthread_cond_init(condition, nil) == 0)
+  }
+
+  deinit {
+    pthread_cond_destroy(condition)
+    pthread_mutex_destroy(mutex)
+    condition.deallocate()
+    mutex.deallocate()
+  }
+
+  /// Runs `body` with the lock held. Never hold it across a system call on a file.
+  package func withLock<R, E: Error>(_ body: (inout State) throws(E) -> R) throws(E) -> R {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    return try body(&state)
+  }
+
+  /// Changes the state and wakes everybody who waits.
+  package func signal(_ body: (inout State) -> Void) {
+    pthread_mutex_lock(mutex)
+    body(&state)
+    pthread_cond_broadcast(condition)
+    pthread_mutex_unlock(mutex)
+  }
+
+  /// Sleeps until `body`, called with the lock held now and after every signal, returns a value.
+  package func wait<R>(_ body: (inout State) -> R?) -> R {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    while true {
+      if let result = body(&state) { return result }
+      pthread_cond_wait(condition, mutex)
+    }
+  }
+}
+
+/// A thread that runs one closure.
+package struct ThreadHandle: Sendable {
+  private final class Body: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+
+  // Written once before the handle is shared; pthread_join is the only use.
+  #if canImport(Darwin)
+    private nonisolated(unsafe) let thread: pthread_t
+  #else
+    private let thread: pthread_t
+  #endif
+
+  package init(_ run: @escaping @Sendable () -> Void) {
+    #if canImport(Darwin)
+      var thread: pthread_t?
+    #else
+      var thread = pthread_t()
+    #endif
+    let argument = Unmanaged.passRetained(Body(run)).toOpaque()
+    let result = pthread_create(
+      &thread, nil,
+      { argument in
+        #if canImport(Darwin)
+          Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+        #else
+          Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue().run()
+        #endif
+        return nil
+      }, argument)
+    precondition(result == 0, "cannot start a thread: \(systemMessage(result))")
+    #if canImport(Darwin)
+      self.thread = thread!
+    #else
+      self.thread = thread
+    #endif
+  }
+
+  /// Waits until the thread has ended.
+  package func join() {
+    pthread_join(thread, nil)
+  }
+}
