@@ -23,7 +23,7 @@ let package = Package(
       name: "log-benchmark", dependencies: ["WAL", "CChecksum"], path: "Benchmarks/log-benchmark"),
     .executableTarget(
       name: "log-writer", dependencies: ["WAL"], path: "Tests/log-writer"),
-    .target(name: "SimulatedDisk", dependencies: ["WAL"], path: "Tests/SimulatedDisk"),
+    .target(name: "SimulatedDisk", dependencies: ["WAL", "CChecksum"], path: "Tests/SimulatedDisk"),
     .testTarget(
       name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk"],
       resources: []),
