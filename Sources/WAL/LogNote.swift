@@ -52,9 +52,16 @@ struct LogNote {
 }
 
 /// A log's end in the text of a note: `origin epoch-node sequence crc`.
-struct CleanStop: Hashable {
-  var origin: UInt64
-  var position: LogPosition
+package struct CleanStop: Hashable, Sendable {
+  package var origin: UInt64
+  package var position: LogPosition
+
+  /// What the note in a log's directory says; nil when the log was not closed in order.
+  package static func read(
+    in directory: String, fileSystem: any FileSystem = SystemFileSystem()
+  ) throws(WALError) -> CleanStop? {
+    try LogNote(directory: directory, fileSystem: fileSystem).read(.clean).flatMap { CleanStop($0) }
+  }
 
   init(origin: UInt64, position: LogPosition) {
     self.origin = origin

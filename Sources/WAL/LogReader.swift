@@ -202,7 +202,8 @@ public struct LogReader: ~Copyable {
     do {
       header = try FrameHeader(parsing: headerPointer.bytes, checksum: open.checksum)
     } catch {
-      if headerPointer.bytes.isZero { return .segmentEnd }
+      // Bytes behind the last frame of a segment mean nothing when the next one goes on from it.
+      if headerPointer.bytes.isZero || doesNextSegmentFollow { return .segmentEnd }
       if error.isUnsupported {
         throw .unsupported(path: open.file.path, offset: offset, error)
       }
@@ -246,6 +247,11 @@ public struct LogReader: ~Copyable {
       return .damage(found)
     }
     return .frame(header)
+  }
+
+  /// True when the next segment's name says that the log goes on there.
+  private var doesNextSegmentFollow: Bool {
+    index + 1 < segments.count && segments[index + 1].firstSequence == position!.sequence + 1
   }
 
   private mutating func damage(

@@ -215,16 +215,19 @@ public final class LogWriter {
       do { try options.fileSystem.remove(spare.path) } catch { throw stop(error) }
       throw .diskFull(path: spare.path)
     }
+    let file: any File
     do {
       try spare.file.sync()
       try options.fileSystem.rename(spare.path, to: path)
       try options.fileSystem.syncDirectory(options.directory)
+      // Opened by its name, so that an error names the segment and not the spare that it was.
+      file = try options.fileSystem.open(path, .readWrite)
     } catch {
       throw stop(error)
     }
     segments.append(SegmentFile(path: path, firstSequence: header.firstSequence))
     active = ActiveSegment(
-      file: spare.file, bytes: spare.bytes, end: UInt64(Format.segmentHeaderBytes))
+      file: file, bytes: spare.bytes, end: UInt64(Format.segmentHeaderBytes))
     supply.request()
   }
 
