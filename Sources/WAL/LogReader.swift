@@ -8,7 +8,7 @@ public struct LogReader: ~Copyable {
   public enum Event: Sendable {
     /// A whole, checked frame; its bytes are available until the next call.
     case frame(FrameHeader)
-    case damage(Damage)
+    indirect case damage(Damage)
     /// Nothing more for now.
     case end
   }
@@ -39,11 +39,18 @@ public struct LogReader: ~Copyable {
   /// of the rest of the segment.
   public var searchesBehindEnd = true
 
-  struct OpenSegment {
-    var file: any File
+  final class OpenSegment {
+    let file: any File
     var size: UInt64
-    var header: SegmentHeader
-    var checksum: Checksum
+    let header: SegmentHeader
+    let checksum: Checksum
+
+    init(file: any File, size: UInt64, header: SegmentHeader) {
+      self.file = file
+      self.size = size
+      self.header = header
+      checksum = Checksum(origin: header.origin)
+    }
   }
 
   /// Reads the log in `directory`.
@@ -160,8 +167,7 @@ public struct LogReader: ~Copyable {
       // The segment's own header may be what is damaged; the log's origin is known from before.
       let header = SegmentHeader(
         origin: origin, previous: pending.position, durableSequence: 0)
-      open = OpenSegment(
-        file: file, size: size, header: header, checksum: Checksum(origin: origin))
+      open = OpenSegment(file: file, size: size, header: header)
     }
     offset = pending.offset
     position = pending.position
@@ -179,18 +185,16 @@ public struct LogReader: ~Copyable {
 
   private enum FrameResult {
     case frame(FrameHeader)
-    case damage(Damage)
+    indirect case damage(Damage)
     /// No frame at `offset`, and nothing that looks like the rest of one.
     case segmentEnd
   }
 
-  private mutating func readFrame(_ segment: OpenSegment) throws(WALError) -> FrameResult {
-    var open = segment
+  private mutating func readFrame(_ open: OpenSegment) throws(WALError) -> FrameResult {
     let position = position!
     if offset + UInt64(Format.frameHeaderBytes) > open.size {
       // An empty segment grows when its first frame does not fit.
       open.size = try open.file.size()
-      self.open = open
     }
     let headerBytes = Format.frameHeaderBytes
     guard
@@ -218,7 +222,6 @@ public struct LogReader: ~Copyable {
     }
     if offset + UInt64(header.frameBytes) > open.size {
       open.size = try open.file.size()
-      self.open = open
     }
     guard offset + UInt64(header.frameBytes) <= open.size,
       try window.load(open.file, at: offset, count: header.frameBytes) == header.frameBytes
@@ -332,9 +335,7 @@ public struct LogReader: ~Copyable {
     }
     position = expected
     offset = UInt64(Format.segmentHeaderBytes)
-    open = OpenSegment(
-      file: file, size: try file.size(), header: header,
-      checksum: Checksum(origin: header.origin))
+    open = OpenSegment(file: file, size: try file.size(), header: header)
     return .opened
   }
 
