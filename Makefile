@@ -1,17 +1,25 @@
 SWIFT ?= swift
+SECONDS ?= 20
 
-.PHONY: build test format lint bench fuzz setup
+.PHONY: build test fuzz bench format lint setup
 
 build: setup
 	$(SWIFT) build -c release
 
-# Tests run on the release build: it is what users run, and the crash runs need its speed.
+# On the release build: it is what users run, and the crash runs need its speed.
 test: setup
 	$(SWIFT) build -c release --build-tests
 	$(SWIFT) test -c release --skip-build
+	scripts/fuzz $(SECONDS)
 
-setup:
-	@scripts/setup
+# Coverage-guided fuzzing of what reads a log's bytes: make fuzz SECONDS=600
+fuzz: setup
+	scripts/fuzz $(SECONDS)
+
+# Writes to the disk that this directory is on.
+bench: setup
+	$(SWIFT) build -c release --product log-benchmark
+	.build/release/log-benchmark .
 
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Benchmarks
@@ -19,10 +27,5 @@ format:
 lint:
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Benchmarks
 
-bench: setup
-	$(SWIFT) run -c release log-benchmark
-
-# Coverage-guided fuzzing of what reads bytes from disk or network: make fuzz SECONDS=600
-SECONDS ?= 20
-fuzz: setup
-	scripts/fuzz $(SECONDS)
+setup:
+	@scripts/setup

@@ -23,12 +23,18 @@ let package = Package(
       name: "log-benchmark", dependencies: ["WAL", "CChecksum"], path: "Benchmarks/log-benchmark"),
     .executableTarget(
       name: "log-writer", dependencies: ["WAL"], path: "Tests/log-writer"),
-    .target(name: "SimulatedDisk", dependencies: ["WAL", "CChecksum"], path: "Tests/SimulatedDisk"),
-    .testTarget(
-      name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk"],
-      resources: []),
-    .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk", "log-writer"]),
+    .target(
+      name: "SimulatedDisk", dependencies: ["WAL", "CChecksum"], path: "Tests/SimulatedDisk"),
+    .testTarget(name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk"]),
+    .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(name: "BlackBoxTests", dependencies: ["WAL", "wal-dump", "log-writer"]),
   ],
   swiftLanguageModes: [.v6]
 )
+
+// Needs libFuzzer's runtime, so it links only in a build for it: `scripts/fuzz`.
+if Context.environment["SHIPLOG_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "log-fuzzer", dependencies: ["WAL", "SimulatedDisk"], path: "Tests/Fuzz/log-fuzzer"))
+}

@@ -4,7 +4,8 @@ import WAL
 enum ScanBenchmark {
   static func run(_ directory: String) throws {
     for (name, records, valueBytes) in [
-      ("1 record of 100 bytes a frame", 1, 76), ("64 a frame", 64, 76), ("1,000 a frame", 1_000, 76),
+      ("1 record of 100 bytes a frame", 1, 76), ("64 a frame", 64, 76),
+      ("1,000 a frame", 1_000, 76),
       ("1 of 4 KiB a frame", 1, 4_000),
     ] {
       let data = "\(directory)/scan"

@@ -38,7 +38,8 @@ struct DamageSearch {
     var isZero = true
     while offset + headerBytes <= size, !isDone {
       if isHopping {
-        if let header = try header(file, at: offset, window: &window), admits(header, offset, size) {
+        if let header = try header(file, at: offset, window: &window), admits(header, offset, size)
+        {
           note(header, file, offset)
           offset += UInt64(header.frameBytes)
           isZero = false

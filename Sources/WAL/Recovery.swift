@@ -180,8 +180,10 @@ public struct LogRecovery: ~Copyable {
         if header.epoch.node == options.node { durable = max(durable, header.durableSequence) }
         try checkBase(reader, header.position)
         try reader.withRecords { (records) throws(WALError) in
-          endsWithMark = header.recordCount == 1 && records.number(at: 0, as: UInt8.self)
-            == RecordType.mark.rawValue
+          endsWithMark =
+            header.recordCount == 1
+            && records.number(at: 0, as: UInt8.self)
+              == RecordType.mark.rawValue
           if header.lastSequence > base?.position.sequence ?? 0 { try replay(header, records) }
         }
       case .damage(let damage):

@@ -80,7 +80,8 @@ public enum SegmentName {
     guard name.utf8.count == 20 + suffix.utf8.count, name.hasSuffix(suffix) else { return nil }
     let digits = name.utf8.prefix(20)
     guard digits.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-    return UInt64(String(decoding: digits, as: UTF8.self))
+    guard let sequence = UInt64(String(decoding: digits, as: UTF8.self)) else { return nil }
+    return (1..<Format.sequenceLimit).contains(sequence) ? sequence : nil
   }
 }
 

@@ -107,6 +107,13 @@ public struct Damage: Hashable, Sendable {
   public var continuation: Continuation?
 }
 
+extension Damage {
+  /// Corruption that is known from elsewhere than the bytes of the log.
+  package init(corrupt path: String, offset: UInt64 = 0, sequence: UInt64, finding: Finding) {
+    self.init(kind: .corrupt, path: path, offset: offset, sequence: sequence, finding: finding)
+  }
+}
+
 extension Damage: CustomStringConvertible {
   public var description: String {
     let place = "\(path): at byte \(offset), sequence number \(sequence)"
@@ -121,7 +128,8 @@ extension Damage: CustomStringConvertible {
           "; the log at \(lastComponent($0.path)) byte \($0.offset) proves that everything up to "
             + "\($0.durableSequence) was on the disk"
         } ?? ""
-      return "\(place)\(through): corrupt, acknowledged data is damaged: \(findingText)\(evidence). "
+      return
+        "\(place)\(through): corrupt, acknowledged data is damaged: \(findingText)\(evidence). "
         + "Restore the file from a backup, or take the data from a replica; nothing was changed"
     }
   }

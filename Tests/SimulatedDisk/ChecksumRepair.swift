@@ -3,8 +3,17 @@ import WAL
 
 /// Makes the checksums of a segment's frames right whatever the frames hold: to a reader this is a
 /// format without checksums. A mutant for the crash runs, which must find it out.
-enum ChecksumRepair {
-  static func repaired(_ segment: [UInt8]) -> [UInt8] {
+public enum ChecksumRepair {
+  /// The same, with the segment's own header made right first.
+  public static func repairedAll(_ segment: [UInt8]) -> [UInt8] {
+    guard segment.count >= Format.segmentHeaderBytes else { return segment }
+    var bytes = segment
+    let crc = shiplog_crc32c(0, bytes, 60)
+    bytes.withUnsafeMutableBytes { $0.storeBytes(of: crc, toByteOffset: 60, as: UInt32.self) }
+    return repaired(bytes)
+  }
+
+  public static func repaired(_ segment: [UInt8]) -> [UInt8] {
     guard segment.count >= Format.segmentHeaderBytes,
       (try? SegmentHeader(parsing: segment.span.bytes)) != nil
     else { return segment }

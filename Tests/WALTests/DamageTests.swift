@@ -287,6 +287,44 @@ struct SegmentDamageTests {
     #expect(throws: WALError.self) { try log.fixture.open() }
   }
 
+  @Test("that was used before and not zeroed proves nothing with its old frames")
+  func staleTail() throws {
+    let log = try KnownLog(isClosed: false)
+    let paths = log.files.keys.sorted()
+    let end = log.end(of: log.lastPath)
+    var bytes = log.files[log.lastPath]!
+    // The frames of the first segment, as they would stand there if it had become this one.
+    bytes.replaceSubrange(end..., with: log.files[paths[0]]![end...])
+    log.fixture.disk.put(log.lastPath, bytes)
+    let (_, sequences, damage) = try log.fixture.read(resuming: true)
+    #expect(sequences == log.sequences && damage.map(\.kind) == [.torn])
+    let (writer, report) = try log.fixture.open()
+    #expect(report.position.sequence == log.sequences.last && report.cut != nil)
+    try writer.startEpoch(Epoch(number: 2, node: 7), reason: .recovered)
+    #expect(try log.fixture.read().damage.isEmpty)
+  }
+
+  @Test("is zeroed behind a cut, so that what was cut can never come back")
+  func zeroedBehindCut() throws {
+    let log = try KnownLog(isClosed: false)
+    let last = log.frames.last!
+    let bytes = log.files[last.path]!
+    // The header is damaged; the rest of the frame is as it was.
+    log.fixture.disk.put(last.path, bytes.with(0xFF, at: last.offset + 20))
+    let report = try log.fixture.open().report
+    #expect(report.cut?.damage.offset == UInt64(last.offset))
+    let rest = log.fixture.disk.durableContents(last.path)![last.offset...]
+    #expect(rest.allSatisfy { $0 == 0 })
+    // What was cut is kept, and can be looked at.
+    let saved = try #require(report.cut?.saved.first)
+    let kept = log.fixture.disk.durableContents(saved)!
+    #expect(Array(kept[(64 + 21)...]) == Array(bytes[(last.offset + 21)..<last.end]).trimmed)
+    var reader = LogReader(
+      files: [SegmentFile(path: saved, firstSequence: nil)], fileSystem: log.fixture.disk)
+    guard case .damage(let damage) = try reader.next() else { throw WALError.setting("whole?") }
+    #expect(damage.kind == .torn && damage.sequence == last.header.firstSequence)
+  }
+
   @Test("that holds a copy of its own log as a value is not confused by it")
   func logInsideItself() throws {
     let fixture = LogFixture(segmentBytes: 65_536)
@@ -309,6 +347,11 @@ struct SegmentDamageTests {
     let report = try fixture.open().report
     #expect(report.position.sequence == position.sequence - 1)
   }
+}
+
+extension [UInt8] {
+  /// Without the zeros at the end.
+  fileprivate var trimmed: [UInt8] { Array(self[...(lastIndex { $0 != 0 } ?? -1)]) }
 }
 
 extension FrameBuilder {

@@ -158,7 +158,8 @@ struct SegmentNameTests {
     #expect(SegmentName.firstSequence("00000000000000000042.wal") == 42)
     for other in [
       "42.wal", "0000000000000000004x.wal", "00000000000000000042.wal.bak", "spare-1",
-      "99999999999999999999.wal", "+0000000000000000042.wal",
+      "99999999999999999999.wal", "+0000000000000000042.wal", "00000000000000000000.wal",
+      "18446744073709551615.wal",
     ] { #expect(SegmentName.firstSequence(other) == nil) }
   }
 }

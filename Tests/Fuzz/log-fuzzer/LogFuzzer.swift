@@ -1,0 +1,86 @@
+import SimulatedDisk
+import WAL
+
+/// One run. The first byte chooses the decoder; none of them may trap, read outside of
+/// its bytes, or hand out a record that does not lie inside its frame, whatever the rest is.
+
+func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  let input = Array(UnsafeBufferPointer(start: start, count: count))
+  guard let mode = input.first else { return 0 }
+  let bytes = Array(input.dropFirst())
+  switch mode % 4 {
+  case 0: fuzzRecords(bytes)
+  case 1: fuzzSegment(bytes)
+  case 2: fuzzSegment(ChecksumRepair.repairedAll(bytes))
+  default: fuzzText(bytes)
+  }
+  return 0
+}
+
+private func fuzzRecords(_ bytes: [UInt8]) {
+  guard let first = bytes.first else { return }
+  let records = Array(bytes.dropFirst())
+  var cursor = RecordCursor(count: UInt32(first))
+  do {
+    while let record = try cursor.next(in: records.span.bytes) {
+      precondition(record.end <= records.count)
+      let value = records.span.bytes.extracting(record.value)
+      if record.type == .epoch { _ = try? EpochChange(parsing: value) }
+      if record.type == .purge { _ = try? ShardRange(parsing: value) }
+    }
+  } catch {}
+  _ = try? SegmentHeader(parsing: records.span.bytes)
+  _ = try? FrameHeader(parsing: records.span.bytes, checksum: Checksum(origin: 1))
+}
+
+/// A log of one segment with these bytes: read, read on behind damage, opened, written to.
+private func fuzzSegment(_ bytes: [UInt8]) {
+  let disk = SimulatedDisk(seed: 1, directories: ["/data", "/data/wal"])
+  let name = (try? SegmentHeader(parsing: bytes.span.bytes))?.firstSequence ?? 1
+  disk.put("/data/wal/" + SegmentName.of(name), bytes)
+  var options = LogOptions(dataDirectory: "/data", node: 7)
+  options.fileSystem = disk
+  options.usesThreads = false
+  options.segmentBytes = 4_096
+  do {
+    var reader = try LogReader(directory: "/data/wal", fileSystem: disk)
+    reading: while true {
+      switch try reader.next() {
+      case .frame(let header):
+        try reader.withRecords { try walk($0, header.recordCount) }
+      case .damage:
+        guard try reader.resume() else { break reading }
+      case .end: break reading
+      }
+    }
+  } catch {}
+  do {
+    let writer = try LogRecovery.open(options).writer
+    var frame = FrameBuilder(capacityBytes: 256)
+    frame.append(.put, key: ([1] as [UInt8]).span.bytes, value: RawSpan())
+    let position = try writer.commit(&frame)
+    try writer.close()
+    // What was opened and written to is a log without damage.
+    let again = try LogRecovery.open(options).report
+    precondition(again.wasClean && again.position.sequence >= position.sequence)
+  } catch {
+    guard case WALError.damaged = error else {
+      guard case WALError.unsupported = error else {
+        guard case WALError.setting = error else { return }
+        return
+      }
+      return
+    }
+  }
+}
+
+private func walk(_ records: RawSpan, _ count: UInt32) throws {
+  var cursor = RecordCursor(count: count)
+  while let record = try cursor.next(in: records) { precondition(record.end <= records.byteCount) }
+}
+
+private func fuzzText(_ bytes: [UInt8]) {
+  let text = String(decoding: bytes, as: UTF8.self)
+  if let epoch = Epoch(text) { precondition(Epoch(epoch.description) == epoch) }
+  if let first = SegmentName.firstSequence(text) { precondition(SegmentName.of(first) == text) }
+}
