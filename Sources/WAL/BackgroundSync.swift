@@ -6,6 +6,8 @@ import Synchronization
 final class BackgroundSync: Sendable {
   private struct Request {
     var file: any File
+    /// The file's name now; it was opened under another one.
+    var path: String
     /// What is durable once this file is synced.
     var sequence: UInt64
   }
@@ -18,26 +20,25 @@ final class BackgroundSync: Sendable {
 
   private let state = Monitor(State())
   private let progress: LogProgress
-  private let hasFailedFlag = Atomic<Bool>(false)
 
   init(progress: LogProgress) {
     self.progress = progress
   }
 
-  /// Asks for `file`, in which the log has reached `sequence`, to be synced.
-  func request(_ file: any File, through sequence: UInt64) {
+  /// Asks for the file at `path`, in which the log has reached `sequence`, to be synced.
+  func request(_ file: any File, _ path: String, through sequence: UInt64) {
     state.signal { state in
       if let last = state.requests.indices.last, state.requests[last].file === file {
         state.requests[last].sequence = sequence
       } else {
-        state.requests.append(Request(file: file, sequence: sequence))
+        state.requests.append(Request(file: file, path: path, sequence: sequence))
       }
     }
   }
 
   /// The error of a sync that failed; after that nothing here counts any more.
   var failure: WALError? {
-    hasFailedFlag.load(ordering: .acquiring) ? state.withLock { $0.failure } : nil
+    state.withLock { $0.failure }
   }
 
   var isIdle: Bool { state.withLock { $0.requests.isEmpty } }
@@ -83,8 +84,7 @@ final class BackgroundSync: Sendable {
         if state.requests[0].sequence == request.sequence { state.requests.removeFirst() }
       }
     } catch {
-      hasFailedFlag.store(true, ordering: .releasing)
-      state.signal { $0.failure = error }
+      state.signal { $0.failure = error.at(request.path) }
     }
     return true
   }

@@ -24,13 +24,15 @@ struct DamageSearch {
 
   /// Reads the rest of a segment from `start`, a multiple of 8.
   ///
-  /// - Parameter atFrame: true when a frame is expected right there; then only where there is none
-  ///   are the bytes searched.
+  /// - Parameters:
+  ///   - atFrame: true when a frame is expected right there; then only where there is none are the
+  ///     bytes searched.
+  ///   - isShipped: the segment's: its frames' durable numbers speak of another disk.
   /// - Returns: true when all that was read is zero.
   @discardableResult
   mutating func scan(
     _ file: any File, size: UInt64, from start: UInt64, atFrame: Bool,
-    window: inout ReadWindow
+    isShipped: Bool, window: inout ReadWindow
   ) throws(WALError) -> Bool {
     let headerBytes = UInt64(Format.frameHeaderBytes)
     var offset = start
@@ -40,7 +42,7 @@ struct DamageSearch {
       if isHopping {
         if let header = try header(file, at: offset, window: &window), admits(header, offset, size)
         {
-          note(header, file, offset)
+          note(header, file, offset, isShipped: isShipped)
           offset += UInt64(header.frameBytes)
           isZero = false
           continue
@@ -83,18 +85,21 @@ struct DamageSearch {
       let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
       let headerBytes = window.bytes(at: 0, count: count)
       var isWhole = false
+      var isShipped = false
       do {
         let header = try SegmentHeader(parsing: headerBytes.bytes)
         // Frames of another log would fail their checksums one by one; this is quicker.
         guard header.origin == origin else { continue }
         isWhole = true
+        isShipped = header.isShipped
         note(header, file)
       } catch {
+        if error.isUnsupported { throw .unsupported(path: segment.path, offset: 0, error) }
         // Damaged as well; its frames can still be evidence.
       }
       try scan(
         file, size: try file.size(), from: UInt64(Format.segmentHeaderBytes), atFrame: isWhole,
-        window: &window)
+        isShipped: isShipped, window: &window)
     }
     window.invalidate()
   }
@@ -114,14 +119,16 @@ struct DamageSearch {
       && offset + UInt64(header.frameBytes) <= size
   }
 
-  private mutating func note(_ header: FrameHeader, _ file: any File, _ offset: UInt64) {
+  private mutating func note(
+    _ header: FrameHeader, _ file: any File, _ offset: UInt64, isShipped: Bool
+  ) {
     if continuation == nil {
       continuation = Damage.Continuation(
         path: file.path, offset: offset,
         position: LogPosition(
           epoch: position.epoch, sequence: header.firstSequence - 1, crc: header.previousCRC))
     }
-    if proof == nil, header.durableSequence >= missing {
+    if proof == nil, !isShipped, header.durableSequence >= missing {
       proof = Damage.Proof(
         path: file.path, offset: offset, durableSequence: header.durableSequence)
     }
@@ -147,6 +154,8 @@ struct DamageSearch {
       return try FrameHeader(
         parsing: window.bytes(at: offset, count: count).bytes, checksum: checksum)
     } catch {
+      // A whole header of a later version: what it stands for must not be cut.
+      if error.isUnsupported { throw .unsupported(path: file.path, offset: offset, error) }
       return nil
     }
   }

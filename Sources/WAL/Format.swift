@@ -3,7 +3,7 @@
 /// Every number is little-endian. These values never change: a different layout is a different
 /// `version`.
 public enum Format {
-  public static let version: UInt32 = 1
+  public static let version: UInt16 = 1
   /// `SHIPLOG` and a zero byte.
   public static let segmentMagic: UInt64 = 0x0047_4F4C_5049_4853
   public static let segmentHeaderBytes = 64
@@ -61,8 +61,8 @@ public struct LogPosition: Hashable, Sendable {
 /// A rule of the format that bytes break. The numbers are those of `docs/format.md`.
 public enum FormatViolation: Error, Hashable, Sendable {
   case segmentMagic
-  case segmentVersion(UInt32)
-  case segmentFlags(UInt32)
+  case segmentVersion(UInt16)
+  case segmentFlags(UInt16)
   case segmentChecksum
   case frameMagic
   case frameFlags(UInt16)

@@ -100,7 +100,7 @@ public struct FrameHeader: Hashable, Sendable {
   }
 
   /// Checks the records behind this header: checksum, structure, and that an epoch begins with an
-  /// epoch record and only there.
+  /// epoch record and only there. Not for a heartbeat, whose bytes are not records.
   ///
   /// - Parameters:
   ///   - records: the `recordsBytes` bytes behind the header.
@@ -115,10 +115,16 @@ public struct FrameHeader: Hashable, Sendable {
     var beginsEpoch = false
     var isFirst = true
     while let record = try cursor.next(in: records) {
-      if record.type == .epoch {
-        guard isFirst else { throw .epochRecord }
+      switch record.type {
+      case .put, .delete, .mark: break
+      case .purge, .handoff:
+        _ = try ShardRange(parsing: records.extracting(record.value))
+      case .epoch:
+        let change = try EpochChange(parsing: records.extracting(record.value))
+        guard isFirst, previous == nil || change.previous == previous else {
+          throw .epochRecord
+        }
         beginsEpoch = true
-        _ = try EpochChange(parsing: records.extracting(record.value))
       }
       isFirst = false
     }

@@ -36,10 +36,25 @@ public struct FrameBuilder: ~Copyable {
     }
   }
 
-  /// Adds one record. There must be room for it.
+  /// Adds one record. There must be room for it, and it must be a valid one, which is checked: once
+  /// it is in the log, everybody refuses a log with a record that is not.
   public mutating func append(
     _ type: RecordType, metadata: RecordMetadata = RecordMetadata(),
     clock: [ClockEntry] = [], key: RawSpan, value: RawSpan
+  ) {
+    precondition(type != .epoch, "only the log's writer begins an epoch")
+    add(type, metadata: metadata, clock: clock, key: key, value: value)
+  }
+
+  mutating func append(_ change: EpochChange) {
+    add(
+      .epoch, metadata: RecordMetadata(), clock: [], key: RawSpan(),
+      value: change.encoded.span.bytes)
+  }
+
+  private mutating func add(
+    _ type: RecordType, metadata: RecordMetadata, clock: [ClockEntry], key: RawSpan,
+    value: RawSpan
   ) {
     let bytes = Record.encodedBytes(
       metadata: metadata, clockEntries: clock.count, key: key.byteCount, value: value.byteCount)
@@ -47,16 +62,37 @@ public struct FrameBuilder: ~Copyable {
     Record.encode(
       type, metadata: metadata, clock: clock, key: key, value: value,
       into: UnsafeMutableRawBufferPointer(rebasing: buffer[end..<end + bytes]))
+    check(bytes, count: 1)
     end += bytes
     recordCount += 1
   }
 
-  /// Adds records that are already encoded, `count` of them. There must be room.
+  /// Adds records that are already encoded, `count` of them. There must be room, and they must be
+  /// valid, which is checked.
   public mutating func append(encoded records: RawSpan, count: UInt32) {
     reserve(records.byteCount)
     buffer.store(records, at: end)
+    check(records.byteCount, count: count)
     end += records.byteCount
     recordCount += count
+  }
+
+  private func check(_ bytes: Int, count: UInt32) {
+    let records = UnsafeRawBufferPointer(rebasing: buffer[end..<end + bytes])
+    Self.check(records.bytes, count: count)
+  }
+
+  /// Traps unless the bytes are that many records and nothing else.
+  private static func check(_ records: RawSpan, count: UInt32) {
+    var cursor = RecordCursor(count: count)
+    for _ in 0..<count {
+      do {
+        _ = try cursor.next(in: records)
+      } catch {
+        preconditionFailure("not a valid record: \(error)")
+      }
+    }
+    precondition(cursor.offset == records.byteCount, "bytes behind the last record")
   }
 
   private mutating func reserve(_ bytes: Int) {

@@ -3,8 +3,8 @@ struct LogNote {
   enum Name: String, CaseIterable {
     /// The log was closed in order; holds its end. Gone before the next write.
     case clean
-    /// Something was cut off; stays until a new epoch is durable.
-    case cut
+    /// This node may have acknowledged what it no longer has; stays until a new epoch is durable.
+    case epochDue = "epoch-due"
     /// Writes are acknowledged before they are synced.
     case relaxed
   }
@@ -51,7 +51,8 @@ struct LogNote {
   }
 }
 
-/// A log's end in the text of a note: `origin epoch-node sequence crc`.
+/// A log's end in the text of a note: `origin epoch-node sequence crc check`, the last being a
+/// checksum of the text before it.
 package struct CleanStop: Hashable, Sendable {
   package var origin: UInt64
   package var position: LogPosition
@@ -71,16 +72,19 @@ package struct CleanStop: Hashable, Sendable {
   /// Nil when the text is not of that form; then the stop is not known to have been clean.
   init?(_ text: String) {
     let words = text.split(separator: " ")
-    guard words.count == 4, let origin = UInt64(words[0], radix: 16),
+    guard words.count == 5, let origin = UInt64(words[0], radix: 16),
       let epoch = Epoch(words[1]), let sequence = UInt64(words[2]),
       let crc = UInt32(words[3], radix: 16)
     else { return nil }
-    self.origin = origin
-    position = LogPosition(epoch: epoch, sequence: sequence, crc: crc)
+    self.init(origin: origin, position: LogPosition(epoch: epoch, sequence: sequence, crc: crc))
+    guard self.text == text else { return nil }
   }
 
   var text: String {
-    "\(hexadecimal(origin)) \(position.epoch) \(position.sequence) \(hexadecimal(position.crc))"
+    let end =
+      "\(hexadecimal(origin)) \(position.epoch) \(position.sequence) "
+      + hexadecimal(position.crc)
+    return "\(end) \(hexadecimal(Checksum.unseeded(Array(end.utf8).span.bytes)))"
   }
 }
 

@@ -16,19 +16,20 @@ public struct LogReader: ~Copyable {
   private let fileSystem: any FileSystem
   /// Nil when the files were given one by one and nothing can appear behind them.
   private let directory: String?
+  /// The directory as it was listed last.
+  private var listing: [SegmentFile]
+  /// The segment that is being read, or comes next, and those behind it.
   private var segments: [SegmentFile]
-  private var index = 0
   private var open: OpenSegment?
   private var window = ReadWindow()
   private var offset: UInt64 = 0
   private var frameBytes = 0
-  private var previousFrameOffset: UInt64 = 0
   /// Where the next frame has to go on from; nil before the first segment was opened.
   private var position: LogPosition?
   /// False right behind damage, where an epoch may have begun unseen.
   private var isEpochKnown = true
   private var pending: Damage.Continuation?
-  private var fromSequence: UInt64
+  private let fromSequence: UInt64
 
   /// Records up to here were on the disk, says somebody outside the log: damage to them is never
   /// taken for a torn write.
@@ -38,6 +39,19 @@ public struct LogReader: ~Copyable {
   /// Whether `next()` looks for frames behind the end, which a lost sector would hide. Costs a read
   /// of the rest of the segment.
   public var searchesBehindEnd = true
+
+  /// The position that the log was read up to; nil before anything was read.
+  public var end: LogPosition? { position }
+  /// The log's id, once a segment was opened.
+  public private(set) var origin: UInt64?
+  /// The header of the segment that is being read.
+  public var segmentHeader: SegmentHeader? { open?.header }
+  /// The file that is being read.
+  public var path: String? { segments.first?.path }
+  /// Where in it the next frame is expected.
+  public var nextOffset: UInt64 { offset }
+  /// Where in it the last frame begins.
+  public private(set) var frameOffset: UInt64 = 0
 
   final class OpenSegment {
     let file: any File
@@ -64,111 +78,112 @@ public struct LogReader: ~Copyable {
     self.fileSystem = fileSystem
     self.directory = directory
     fromSequence = from ?? 0
+    listing = []
     segments = []
-    segments = try SegmentFile.list(directory, in: fileSystem)
-    if let from, let first = segments.first?.firstSequence {
-      guard first <= max(from, 1) else { throw .notRetained(sequence: from, oldest: first) }
-      index = segments.lastIndex { $0.firstSequence! <= from } ?? 0
-    }
+    _ = try listAgain()
   }
 
   /// Reads these segments, in this order, as one log.
   public init(files: [SegmentFile], fileSystem: any FileSystem = SystemFileSystem()) {
     self.fileSystem = fileSystem
     directory = nil
+    listing = []
     segments = files
     fromSequence = 0
   }
 
-  /// The position that the log was read up to; nil before anything was read.
-  public var end: LogPosition? { position }
-  /// The log's id, once a segment was opened.
-  public var origin: UInt64? { open?.header.origin ?? knownOrigin }
-  private var knownOrigin: UInt64?
-  /// The last segment's header that was read.
-  public var segmentHeader: SegmentHeader? { open?.header }
-  /// The file that is being read.
-  public var path: String? { index < segments.count ? segments[index].path : nil }
-  /// Where in it the next frame is expected.
-  public var nextOffset: UInt64 { offset }
-  /// Where in it the last frame begins.
-  public var frameOffset: UInt64 { previousFrameOffset }
-  /// Bytes of all segments before the one being read, and up to `nextOffset` in it.
-  public var segmentCount: Int { segments.count }
-  var segmentFiles: [SegmentFile] { segments }
-
   /// The records of the frame that `next()` returned last.
   public func withRecords<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
     let bytes = window.bytes(
-      at: previousFrameOffset + UInt64(Format.frameHeaderBytes),
+      at: frameOffset + UInt64(Format.frameHeaderBytes),
       count: frameBytes - Format.frameHeaderBytes)
     return try body(bytes.bytes)
   }
 
   /// The whole of that frame, as it is on the disk.
   public func withFrame<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
-    try body(window.bytes(at: previousFrameOffset, count: frameBytes).bytes)
+    try body(window.bytes(at: frameOffset, count: frameBytes).bytes)
   }
 
   /// The next frame, or what stands in its place.
+  ///
+  /// The log may be written, rotated and retired meanwhile: what looks like damage, or like the end,
+  /// is looked at again, with nothing in memory, before it is believed.
   ///
   /// - Throws: `system` when a file cannot be read, `unsupported` when a later version wrote it,
   ///   `notRetained` when the log was retired under the reader.
   public mutating func next() throws(WALError) -> Event {
     pending = nil
+    window.isFresh = false
     while true {
       if let position, position.sequence >= limit { return .end }
       guard let open else {
-        guard index < segments.count else {
-          if try !listAgain() { return .end }
-          continue
+        if segments.isEmpty, try !listAgain() { return .end }
+        if let damage = try openSegment() {
+          if try listAgain() { continue }
+          return stay(damage)
         }
-        switch try openSegment() {
-        case .opened, .listChanged: continue
-        case .damage(let damage): return stay(damage)
-        }
+        continue
       }
-      switch try readFrame(open) {
+      var found = try readFrame(open)
+      if case .frame = found {} else if !window.isFresh {
+        window.invalidate()
+        found = try readFrame(open)
+      }
+      switch found {
       case .frame(let header):
-        previousFrameOffset = offset
-        frameBytes = header.frameBytes
-        offset += UInt64(header.frameBytes)
-        position = header.position
-        isEpochKnown = true
+        accept(header)
         if header.lastSequence >= fromSequence { return .frame(header) }
-      case .damage(let damage): return stay(damage)
-      case .segmentEnd:
+      case .bad(let bad) where bad.isCorrupt || !doesNextSegmentFollow:
+        let damage = try classify(bad, in: open)
+        if try isChanged(open) { continue }
+        return stay(damage)
+      case .bad, .segmentEnd:
+        // Behind the last frame of a segment nothing counts once the next segment goes on from it.
         switch try stepOver(open) {
         case .stepped: continue
-        case .damage(let damage): return stay(damage)
-        case .end:
-          window.invalidate()
-          return .end
+        case .damage(let damage):
+          if try isChanged(open) { continue }
+          return stay(damage)
+        case .end: return .end
         }
       }
     }
+  }
+
+  private mutating func accept(_ header: FrameHeader) {
+    frameOffset = offset
+    frameBytes = header.frameBytes
+    offset += UInt64(header.frameBytes)
+    position = header.position
+    isEpochKnown = true
+  }
+
+  /// True when a second look finds a frame, or another set of segments.
+  private mutating func isChanged(_ open: OpenSegment) throws(WALError) -> Bool {
+    window.invalidate()
+    if try listAgain() { return true }
+    if case .frame = try readFrame(open) { return true }
+    return false
   }
 
   /// Goes on behind the damage that `next()` has just returned.
   ///
   /// - Returns: false when there is nothing whole behind it.
   public mutating func resume() throws(WALError) -> Bool {
-    guard let pending, let target = segments.firstIndex(where: { $0.path == pending.path }) else {
-      return false
-    }
+    guard let pending, let origin,
+      let target = segments.firstIndex(where: { $0.path == pending.path })
+    else { return false }
     self.pending = nil
-    if target != index || open == nil {
-      index = target
-      let file = try fileSystem.open(segments[index].path, .readOnly)
-      let size = try file.size()
-      window.invalidate()
-      _ = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
-      guard let origin else { return false }
+    if target > 0 || open == nil {
+      segments.removeFirst(target)
+      open = nil
+      guard let file = try openFile(segments[0]) else { return false }
       // The segment's own header may be what is damaged; the log's origin is known from before.
-      let header = SegmentHeader(
-        origin: origin, previous: pending.position, durableSequence: 0)
-      open = OpenSegment(file: file, size: size, header: header)
+      let header = SegmentHeader(origin: origin, previous: pending.position, durableSequence: 0)
+      open = OpenSegment(file: file, size: try file.size(), header: header)
     }
+    window.invalidate()
     offset = pending.offset
     position = pending.position
     isEpochKnown = false
@@ -183,20 +198,31 @@ public struct LogReader: ~Copyable {
 
   // MARK: - Frames
 
+  /// Bytes that are not the next frame, before anybody has asked what that means.
+  private struct Bad {
+    var finding: Damage.Finding
+    /// Where to look for evidence.
+    var searchFrom: UInt64
+    /// True when a frame may stand right there.
+    var isAtFrame = false
+    /// True when no crash writes such a thing.
+    var isCorrupt = false
+  }
+
   private enum FrameResult {
     case frame(FrameHeader)
-    indirect case damage(Damage)
+    case bad(Bad)
     /// No frame at `offset`, and nothing that looks like the rest of one.
     case segmentEnd
   }
 
   private mutating func readFrame(_ open: OpenSegment) throws(WALError) -> FrameResult {
     let position = position!
-    if offset + UInt64(Format.frameHeaderBytes) > open.size {
+    let headerBytes = Format.frameHeaderBytes
+    if offset + UInt64(headerBytes) > open.size {
       // An empty segment grows when its first frame does not fit.
       open.size = try open.file.size()
     }
-    let headerBytes = Format.frameHeaderBytes
     guard
       offset + UInt64(headerBytes) <= open.size,
       try window.load(open.file, at: offset, count: headerBytes) == headerBytes
@@ -206,30 +232,24 @@ public struct LogReader: ~Copyable {
     do {
       header = try FrameHeader(parsing: headerPointer.bytes, checksum: open.checksum)
     } catch {
-      // Bytes behind the last frame of a segment mean nothing when the next one goes on from it.
-      if headerPointer.bytes.isZero || doesNextSegmentFollow { return .segmentEnd }
+      if headerPointer.bytes.isZero { return .segmentEnd }
       if error.isUnsupported {
-        throw .unsupported(path: open.file.path, offset: offset, error)
+        throw .unsupported(path: path!, offset: offset, error)
       }
-      return .damage(try damage(.violation(error), in: open, searchingFrom: offset))
+      return .bad(Bad(finding: .violation(error), searchFrom: offset))
     }
     guard header.recordCount > 0 else {
-      return .damage(try damage(.violation(.frameNumbers), in: open, searchingFrom: offset))
+      return .bad(Bad(finding: .violation(.frameNumbers), searchFrom: offset))
     }
     guard header.follows(position) else {
-      return .damage(
-        try damage(.chain(found: header.firstSequence), in: open, searchingFrom: offset))
+      return .bad(Bad(finding: .chain(found: header.firstSequence), searchFrom: offset))
     }
-    if offset + UInt64(header.frameBytes) > open.size {
-      open.size = try open.file.size()
-    }
+    if offset + UInt64(header.frameBytes) > open.size { open.size = try open.file.size() }
     guard offset + UInt64(header.frameBytes) <= open.size,
       try window.load(open.file, at: offset, count: header.frameBytes) == header.frameBytes
     else {
-      return .damage(
-        try damage(
-          .violation(.frameLength(UInt32(header.recordsBytes))), in: open,
-          searchingFrom: open.size))
+      let violation = FormatViolation.frameLength(UInt32(header.recordsBytes))
+      return .bad(Bad(finding: .violation(violation), searchFrom: open.size))
     }
     let records = window.bytes(
       at: offset + UInt64(headerBytes), count: header.recordsBytes)
@@ -239,61 +259,44 @@ public struct LogReader: ~Copyable {
         checksum: open.checksum)
     } catch {
       if error.isUnsupported {
-        throw .unsupported(path: open.file.path, offset: offset, error)
+        throw .unsupported(path: path!, offset: offset, error)
       }
       // Behind a whole header its length is known: what is inside the records is never searched,
       // because a value may contain anything.
-      var found = try damage(
-        .violation(error), in: open, searchingFrom: offset + UInt64(header.frameBytes),
-        atFrame: true)
-      if error != .recordsChecksum { found.kind = .corrupt }
-      return .damage(found)
+      return .bad(
+        Bad(
+          finding: .violation(error), searchFrom: offset + UInt64(header.frameBytes),
+          isAtFrame: true, isCorrupt: error != .recordsChecksum))
     }
     return .frame(header)
   }
 
   /// True when the next segment's name says that the log goes on there.
   private var doesNextSegmentFollow: Bool {
-    index + 1 < segments.count && segments[index + 1].firstSequence == position!.sequence + 1
+    segments.count > 1 && segments[1].firstSequence == position!.sequence + 1
   }
 
-  private mutating func damage(
-    _ finding: Damage.Finding, in open: OpenSegment, searchingFrom start: UInt64,
-    atFrame: Bool = false
-  ) throws(WALError) -> Damage {
+  private mutating func classify(_ bad: Bad, in open: OpenSegment) throws(WALError) -> Damage {
     var search = DamageSearch(
       position: position!, checksum: open.checksum, origin: open.header.origin)
-    try search.scan(open.file, size: open.size, from: start, atFrame: atFrame, window: &window)
     try search.scan(
-      later: segments[min(index + 1, segments.count)...], in: fileSystem, window: &window)
-    return search.verdict(
-      finding, path: open.file.path, offset: offset, knownDurable: knownDurable)
+      open.file, size: open.size, from: bad.searchFrom, atFrame: bad.isAtFrame,
+      isShipped: open.header.isShipped, window: &window)
+    try search.scan(later: segments.dropFirst(), in: fileSystem, window: &window)
+    var damage = search.verdict(
+      bad.finding, path: path!, offset: offset, knownDurable: knownDurable)
+    if bad.isCorrupt { damage.kind = .corrupt }
+    return damage
   }
 
   // MARK: - Segments
 
-  private enum OpenResult {
-    case opened
-    case listChanged
-    case damage(Damage)
-  }
-
-  private mutating func openSegment() throws(WALError) -> OpenResult {
-    let segment = segments[index]
-    let file: any File
-    do {
-      file = try fileSystem.open(segment.path, .readOnly)
-    } catch {
-      guard error.isNotFound, directory != nil else { throw error }
-      return try relocate()
-    }
-    // A shared lock keeps the file from being recycled while it is read.
-    guard try file.tryLock(exclusive: false) else {
-      guard directory != nil else {
-        throw .locked(path: segment.path, holder: "a process that is recycling it")
-      }
-      return try relocate()
-    }
+  /// Opens the next segment.
+  ///
+  /// - Returns: what is wrong with it; nil when it was opened, or when the list has changed.
+  private mutating func openSegment() throws(WALError) -> Damage? {
+    let segment = segments[0]
+    guard let file = try openFile(segment) else { return nil }
     window.invalidate()
     let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
     let header: SegmentHeader
@@ -302,63 +305,77 @@ public struct LogReader: ~Copyable {
     } catch {
       if error.isUnsupported { throw .unsupported(path: segment.path, offset: 0, error) }
       // The header was durable before the file got its name, so this is never a torn write.
-      return .damage(try headerDamage(.violation(error), file))
+      return try headerDamage(.violation(error), file)
     }
     if let name = segment.firstSequence, name != header.firstSequence {
-      return .damage(try headerDamage(.segmentStart(found: header.firstSequence), file))
+      return try headerDamage(.segmentStart(found: header.firstSequence), file)
     }
-    if let knownOrigin, knownOrigin != header.origin {
-      return .damage(try headerDamage(.origin, file))
+    if let origin, origin != header.origin { return try headerDamage(.origin, file) }
+    origin = header.origin
+    let size = try file.size()
+    if size < header.fileBytes {
+      return try headerDamage(.shortened(fromBytes: header.fileBytes), file)
     }
     let expected = position ?? header.previous
-    knownOrigin = header.origin
-    if header.firstSequence > expected.sequence + 1 {
-      // Nothing of what lies between is anywhere; whether it ever was on the disk shows behind.
-      var search = DamageSearch(
-        position: expected, checksum: Checksum(origin: header.origin), origin: header.origin)
-      try search.scan(later: segments[index...], in: fileSystem, window: &window)
-      return .damage(
-        search.verdict(
-          .missing(through: header.firstSequence - 1), path: segment.path, offset: 0,
-          knownDurable: knownDurable))
-    }
-    guard header.previous == expected || (!isEpochKnown && header.previousCRC == expected.crc)
-    else {
-      return .damage(
-        try headerDamage(
-          header.firstSequence == expected.sequence + 1
-            ? .chain(found: header.firstSequence)
-            : .segmentStart(found: header.firstSequence), file))
+    let isSame =
+      isEpochKnown
+      ? header.previous == expected
+      : header.firstSequence == expected.sequence + 1 && header.previousCRC == expected.crc
+    guard isSame else {
+      return try headerDamage(
+        header.firstSequence == expected.sequence + 1
+          ? .chain(found: header.firstSequence)
+          : .segmentStart(found: header.firstSequence), file)
     }
     guard header.firstSequence > 1 || header.previousCRC == 0 else {
-      return .damage(try headerDamage(.violation(.frameNumbers), file))
+      return try headerDamage(.violation(.frameNumbers), file)
     }
     position = expected
     offset = UInt64(Format.segmentHeaderBytes)
-    open = OpenSegment(file: file, size: try file.size(), header: header)
-    return .opened
+    open = OpenSegment(file: file, size: size, header: header)
+    return nil
+  }
+
+  /// Opens a segment and keeps it from being recycled while it is read.
+  ///
+  /// - Returns: nil when the list of segments has changed instead.
+  private mutating func openFile(_ segment: SegmentFile) throws(WALError) -> (any File)? {
+    let file: any File
+    do {
+      file = try fileSystem.open(segment.path, .readOnly)
+    } catch {
+      guard error.isNotFound, try listAgain() else { throw error }
+      return nil
+    }
+    // Whoever recycles the segment has it locked for a moment before it loses its name.
+    for _ in 0..<100 {
+      if try file.tryLock(exclusive: false) { return file }
+      if try listAgain() { return nil }
+      pause(milliseconds: 1)
+    }
+    throw .locked(path: segment.path, holder: "another process, which does not let it be read")
   }
 
   /// A damaged or foreign segment header. What is behind it is read as frames of this log.
   private mutating func headerDamage(
     _ finding: Damage.Finding, _ file: any File
   ) throws(WALError) -> Damage {
-    let sequence = (segments[index].firstSequence ?? 1) - 1
+    let sequence = (segments[0].firstSequence ?? 1) - 1
     let position =
       self.position
       ?? LogPosition(epoch: LogPosition.start.epoch, sequence: sequence, crc: 0)
-    guard let knownOrigin else {
+    guard let origin else {
       return Damage(
         kind: .corrupt, path: file.path, offset: 0, sequence: position.sequence + 1,
         finding: finding)
     }
     var search = DamageSearch(
-      position: position, checksum: Checksum(origin: knownOrigin), origin: knownOrigin)
+      position: position, checksum: Checksum(origin: origin), origin: origin)
     search.includesNext = true
     try search.scan(
       file, size: try file.size(), from: UInt64(Format.segmentHeaderBytes), atFrame: false,
-      window: &window)
-    try search.scan(later: segments[(index + 1)...], in: fileSystem, window: &window)
+      isShipped: false, window: &window)
+    try search.scan(later: segments.dropFirst(), in: fileSystem, window: &window)
     var damage = search.verdict(finding, path: file.path, offset: 0, knownDurable: knownDurable)
     damage.kind = .corrupt
     return damage
@@ -373,31 +390,31 @@ public struct LogReader: ~Copyable {
   /// Goes from the end of one segment to the next one, if that is where the log goes on.
   private mutating func stepOver(_ open: OpenSegment) throws(WALError) -> StepResult {
     let position = position!
-    if index + 1 >= segments.count, try listAgain() {
+    if segments.count == 1, try listAgain() {
       // The writer may have filled this segment before it began the next one.
       window.invalidate()
       return .stepped
     }
-    if index + 1 < segments.count,
-      segments[index + 1].firstSequence.map({ $0 <= position.sequence + 1 }) ?? true
+    if segments.count > 1,
+      segments[1].firstSequence.map({ $0 <= position.sequence + 1 }) ?? true
     {
-      index += 1
+      segments.removeFirst()
       self.open = nil
       return .stepped
     }
-    let isLast = index + 1 >= segments.count
+    let isLast = segments.count == 1
     if isLast, position.sequence >= knownDurable, !searchesBehindEnd { return .end }
     var search = DamageSearch(
       position: position, checksum: open.checksum, origin: open.header.origin)
     let isRestZero = try search.scan(
-      open.file, size: open.size, from: offset, atFrame: false, window: &window)
-    try search.scan(
-      later: segments[min(index + 1, segments.count)...], in: fileSystem, window: &window)
+      open.file, size: open.size, from: offset, atFrame: false,
+      isShipped: open.header.isShipped, window: &window)
+    try search.scan(later: segments.dropFirst(), in: fileSystem, window: &window)
     if isLast, isRestZero, search.proof == nil, search.continuation == nil {
       guard position.sequence < knownDurable else { return .end }
       return .damage(
         Damage(
-          kind: .corrupt, path: open.file.path, offset: offset, sequence: position.sequence + 1,
+          kind: .corrupt, path: path!, offset: offset, sequence: position.sequence + 1,
           finding: .ends(beforeDurable: knownDurable)))
     }
     let finding: Damage.Finding =
@@ -407,33 +424,31 @@ public struct LogReader: ~Copyable {
         .violation(.frameMagic)
       }
     return .damage(
-      search.verdict(finding, path: open.file.path, offset: offset, knownDurable: knownDurable))
+      search.verdict(finding, path: path!, offset: offset, knownDurable: knownDurable))
   }
 
-  /// Looks for segments that have appeared behind the last one.
+  /// Lists the directory, and chooses the segments to go on with.
+  ///
+  /// - Returns: false when nothing has changed.
+  /// - Throws: `notRetained` when the next record wanted is in no segment any more.
   private mutating func listAgain() throws(WALError) -> Bool {
     guard let directory else { return false }
-    let last = segments.last?.firstSequence
-    let new = try SegmentFile.list(directory, in: fileSystem).filter {
-      last == nil || $0.firstSequence! > last!
+    let found = try SegmentFile.list(directory, in: fileSystem)
+    guard found != listing else { return false }
+    listing = found
+    if open != nil, let current = segments.first {
+      // The open segment is read to its end, whether or not it still has a name.
+      segments = [current] + found.filter { $0.firstSequence! > current.firstSequence! }
+      return true
     }
-    segments += new
-    return !new.isEmpty
-  }
-
-  /// The segment is gone: finds the one to go on with.
-  private mutating func relocate() throws(WALError) -> OpenResult {
-    segments = try SegmentFile.list(directory!, in: fileSystem)
-    let wanted = position.map { $0.sequence + 1 } ?? fromSequence
-    guard let found = segments.lastIndex(where: { $0.firstSequence! <= max(wanted, 1) }) else {
-      guard position == nil, fromSequence == 0, !segments.isEmpty else {
-        throw .notRetained(
-          sequence: wanted, oldest: segments.first?.firstSequence ?? wanted)
-      }
-      index = 0
-      return .listChanged
+    let wanted = max(1, position.map { $0.sequence + 1 } ?? fromSequence)
+    if let start = found.lastIndex(where: { $0.firstSequence! <= wanted }) {
+      segments = Array(found[start...])
+    } else if let first = found.first, position != nil || fromSequence > 0 {
+      throw .notRetained(sequence: wanted, oldest: first.firstSequence!)
+    } else {
+      segments = found
     }
-    index = found
-    return .listChanged
+    return true
   }
 }

@@ -17,6 +17,8 @@ public enum SyncPolicy: Hashable, Sendable {
 public final class LogWriter {
   struct ActiveSegment {
     var file: any File
+    /// The file's name now; it was opened under another one.
+    var path: String
     var bytes: UInt64
     /// Where the next frame goes.
     var end: UInt64
@@ -41,6 +43,9 @@ public final class LogWriter {
   private let background: BackgroundSync?
   private var threads: [ThreadHandle] = []
   private var failure: WALError?
+  /// True when this node may have acknowledged what it no longer has. Until a new epoch is durable
+  /// nothing is written: members may hold other records under the numbers that come next.
+  public private(set) var owesEpoch: Bool
   private var markFrame = FrameBuilder(capacityBytes: 256)
   /// When the last frame that is not a mark was written; nil behind a mark.
   private var unmarkedSince: UInt64?
@@ -48,13 +53,14 @@ public final class LogWriter {
 
   init(
     options: LogOptions, origin: UInt64, position: LogPosition, segments: [SegmentFile],
-    active: ActiveSegment?, endsWithMark: Bool
+    active: ActiveSegment?, endsWithMark: Bool, owesEpoch: Bool
   ) {
     self.options = options
     self.origin = origin
     self.position = position
     self.segments = segments
     self.active = active
+    self.owesEpoch = owesEpoch
     epoch = position.epoch
     checksum = Checksum(origin: origin)
     notes = LogNote(directory: options.directory, fileSystem: options.fileSystem)
@@ -100,10 +106,12 @@ public final class LogWriter {
   /// Writes the frame and, under `always`, makes it durable; then empties it.
   ///
   /// - Returns: the log's new end, which is the position of the frame's last record.
+  /// - Precondition: no epoch is owed.
   /// - Throws: `diskFull`, with the log as it was and the frame as it was; any other error stops the
   ///   writer.
   @discardableResult
   public func commit(_ frame: inout FrameBuilder) throws(WALError) -> LogPosition {
+    precondition(!owesEpoch, "a new epoch comes first")
     try append(&frame)
     unmarkedSince = options.clock.monotonicNanoseconds()
     if options.syncPolicy == .always { try sync() }
@@ -119,7 +127,7 @@ public final class LogWriter {
       try background?.drain(usingThread: options.usesThreads)
       try active.file.sync()
     } catch {
-      throw stop(error)
+      throw stop(error.at(active.path))
     }
     progress.setDurable(position.sequence)
   }
@@ -150,20 +158,22 @@ public final class LogWriter {
     do {
       try active.file.writeAll(bytes, at: active.end, written: &done)
     } catch {
-      guard error.isNoSpace else { throw stop(error) }
-      // Undone, so that the next frame finds the zeros that belong there.
+      guard error.isNoSpace else { throw stop(error.at(active.path)) }
+      // Undone, so that the next frame finds the zeros that belong there; and durably so, because
+      // the next frame may go into another segment, and then nobody would sync this one again.
       do {
         try active.file.zero(active.end..<active.end + UInt64(done))
+        if done > 0 { try active.file.sync() }
       } catch {
-        throw stop(error)
+        throw stop(error.at(active.path))
       }
-      throw .diskFull(path: active.file.path)
+      throw .diskFull(path: active.path)
     }
   }
 
   private func checkRunning() throws(WALError) {
     if let failure { throw .stopped(because: failure) }
-    if let failure = background?.failure { throw stop(failure) }
+    if let failure = background?.failure ?? supply.failure { throw stop(failure) }
   }
 
   private func stop(_ error: WALError) -> WALError {
@@ -182,8 +192,8 @@ public final class LogWriter {
     do {
       try active.file.allocate(active.bytes)
     } catch {
-      guard error.isNoSpace else { throw stop(error) }
-      throw .diskFull(path: active.file.path)
+      guard error.isNoSpace else { throw stop(error.at(active.path)) }
+      throw .diskFull(path: active.path)
     }
     self.active = active
   }
@@ -201,33 +211,32 @@ public final class LogWriter {
       try sync()
     } else if let active, let background {
       do { try background.drain(usingThread: options.usesThreads) } catch { throw stop(error) }
-      background.request(active.file, through: position.sequence)
+      background.request(active.file, active.path, through: position.sequence)
     }
     let needed = UInt64(Format.segmentHeaderBytes) + frameBytes
     let spare = try makeSpare(toHold: needed)
     let header = SegmentHeader(
-      origin: origin, previous: position, durableSequence: progress.durable)
+      origin: origin, previous: position, durableSequence: progress.durable,
+      fileBytes: spare.bytes)
     let path = options.directory + "/" + SegmentName.of(header.firstSequence)
     do {
       try spare.file.writeAll(header.encoded, at: 0)
+      try spare.file.sync()
+      try options.fileSystem.rename(spare.path, to: path)
     } catch {
-      guard error.isNoSpace else { throw stop(error) }
+      // Nothing has changed yet that anybody can see.
+      guard error.isNoSpace, !error.isSync else { throw stop(error) }
       do { try options.fileSystem.remove(spare.path) } catch { throw stop(error) }
       throw .diskFull(path: spare.path)
     }
-    let file: any File
     do {
-      try spare.file.sync()
-      try options.fileSystem.rename(spare.path, to: path)
       try options.fileSystem.syncDirectory(options.directory)
-      // Opened by its name, so that an error names the segment and not the spare that it was.
-      file = try options.fileSystem.open(path, .readWrite)
     } catch {
       throw stop(error)
     }
     segments.append(SegmentFile(path: path, firstSequence: header.firstSequence))
     active = ActiveSegment(
-      file: file, bytes: spare.bytes, end: UInt64(Format.segmentHeaderBytes))
+      file: spare.file, path: path, bytes: spare.bytes, end: UInt64(Format.segmentHeaderBytes))
     supply.request()
   }
 
@@ -274,8 +283,7 @@ public final class LogWriter {
   ) throws(WALError) -> LogPosition {
     precondition(new > epoch, "an epoch is higher than the one before it")
     var frame = FrameBuilder(capacityBytes: 256)
-    let change = EpochChange(reason: reason, previous: position.epoch)
-    frame.append(.epoch, key: RawSpan(), value: change.encoded.span.bytes)
+    frame.append(EpochChange(reason: reason, previous: position.epoch))
     let old = epoch
     epoch = new
     do {
@@ -287,18 +295,20 @@ public final class LogWriter {
     unmarkedSince = options.clock.monotonicNanoseconds()
     try sync()
     do {
-      try notes.remove(options.syncPolicy == .always ? [.cut, .relaxed] : [.cut])
+      try notes.remove(options.syncPolicy == .always ? [.epochDue, .relaxed] : [.epochDue])
     } catch {
       throw stop(error)
     }
+    owesEpoch = false
     return position
   }
 
   /// Does what is due: the sync of `interval`, and the mark of a log that has been quiet.
   ///
-  /// - Parameter markContent: called when a mark is written, for what it carries.
+  /// - Parameter markContent: called when a mark is written, for what it carries; nil for no marks: a
+  ///   log that is a copy has those of its original, and no others.
   /// - Returns: when to call again, on the clock's monotonic time; nil when only a write changes that.
-  public func tick(markContent: () -> [UInt8] = { [] }) throws(WALError) -> UInt64? {
+  public func tick(markContent: (() -> [UInt8])? = { [] }) throws(WALError) -> UInt64? {
     try checkRunning()
     let now = options.clock.monotonicNanoseconds()
     var due: UInt64?
@@ -306,18 +316,18 @@ public final class LogWriter {
       progress.durable < position.sequence, let active, let background
     {
       if now >= nextSync {
-        background.request(active.file, through: position.sequence)
+        background.request(active.file, active.path, through: position.sequence)
         nextSync = now + milliseconds * 1_000_000
       }
       due = nextSync
     }
-    guard let unmarkedSince else { return due }
+    guard let markContent, let unmarkedSince, !owesEpoch else { return due }
     let markDue = unmarkedSince + options.markDelayMilliseconds * 1_000_000
     if now < markDue { return min(due ?? .max, markDue) }
     if progress.durable < position.sequence {
       // A mark says that what precedes it is durable, so it waits until that is true.
       if let background, let active, background.isIdle {
-        background.request(active.file, through: position.sequence)
+        background.request(active.file, active.path, through: position.sequence)
       }
       return now + 5_000_000
     }
@@ -329,7 +339,7 @@ public final class LogWriter {
     if options.syncPolicy == .always {
       try sync()
     } else if let active {
-      background?.request(active.file, through: position.sequence)
+      background?.request(active.file, active.path, through: position.sequence)
     }
     return due
   }
@@ -347,11 +357,12 @@ public final class LogWriter {
 
   /// Syncs, marks, and notes that the log was closed in order. Nothing can be written afterwards.
   ///
+  /// - Parameter markContent: what the mark carries; nil for none.
   /// - Throws: `diskFull` when there was no room for mark or note: nothing is lost, but the next
   ///   start takes the stop for unclean.
-  public func close(markContent: [UInt8] = []) throws(WALError) {
+  public func close(markContent: [UInt8]? = []) throws(WALError) {
     try sync()
-    if unmarkedSince != nil {
+    if let markContent, unmarkedSince != nil, !owesEpoch {
       try mark(markContent)
       try sync()
     }

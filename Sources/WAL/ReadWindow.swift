@@ -4,6 +4,8 @@ struct ReadWindow: ~Copyable {
   private var buffer: UnsafeMutableRawBufferPointer
   private var start: UInt64 = 0
   private var count = 0
+  /// Set whenever bytes are read from the file; for the owner to reset.
+  var isFresh = false
 
   /// Small enough to stay in the processor's second-level cache while it is checked.
   private static let chunkBytes = 256 << 10
@@ -45,6 +47,7 @@ struct ReadWindow: ~Copyable {
     count = 0
     count = try file.readAll(into: buffer, at: offset)
     start = offset
+    isFresh = true
     return min(wanted, count)
   }
 

@@ -22,19 +22,19 @@ public struct RecoveryReport: Sendable {
 
 /// Opening a log: the way from whatever is on the disk to a writer.
 ///
-/// 1. Read everything, check everything, hand every frame to the caller.
-/// 2. Damage to what was durable: refuse, and change nothing.
-/// 3. A torn tail: note it, save it, cut it off.
-/// 4. After an unclean stop: write the last segment again and sync it, because after a sync that
-///    failed the page cache can hold what the disk does not.
+/// 1. After an unclean stop: write the last segments again, as they are, and sync them. After a sync
+///    that failed the page cache can hold what the disk does not; what is read from here on is there.
+/// 2. Read everything, check everything, hand every frame to the caller.
+/// 3. Damage to what was durable: refuse, and change nothing.
+/// 4. A torn tail: note it, save it, cut it off.
 ///
 /// Every step can be interrupted and is then done again by the next start.
 public struct LogRecovery: ~Copyable {
   private let options: LogOptions
   private let notes: LogNote
   private var report: RecoveryReport
-  private var durable: UInt64 = 0
   private var endsWithMark = false
+  private var isBaseMatched = false
 
   /// Opens the log of `options`, making one when there is none.
   ///
@@ -67,57 +67,60 @@ public struct LogRecovery: ~Copyable {
     try fileSystem.makeDirectory(options.directory)
     try fileSystem.syncDirectory(parentDirectory(options.directory))
     let clean = try notes.read(.clean).flatMap { CleanStop($0) }
-    let wasCut = try notes.read(.cut) != nil
+    let isEpochDue = try notes.read(.epochDue) != nil
     let wasRelaxed = try notes.read(.relaxed) != nil
     for name in try fileSystem.list(options.directory)
     where name.hasPrefix(SegmentName.sparePrefix) || name.hasSuffix(".tmp") {
       try fileSystem.remove(options.directory + "/" + name)
     }
 
+    let found = try SegmentFile.list(options.directory, in: fileSystem)
+    guard let first = found.first else { return try begin(clean, isEpochDue: isEpochDue) }
+    try checkStart(first)
+    if clean == nil { try rewrite(found) }
     var reader = try LogReader(directory: options.directory, fileSystem: fileSystem)
     reader.knownDurable = max(
       clean?.position.sequence ?? 0, options.base?.position.sequence ?? 0)
-    if reader.segmentCount == 0 {
-      guard reader.knownDurable == 0 || (clean == nil && options.base != nil) else {
-        throw .damaged(
-          Damage(
-            kind: .corrupt, path: options.directory, offset: 0,
-            sequence: report.position.sequence + 1,
-            finding: .ends(beforeDurable: reader.knownDurable)))
-      }
-      return try begin(wasCut: wasCut)
-    }
-    try checkStart(reader.segmentFiles[0])
     let damage = try read(&reader, replay)
-    if let damage, damage.path != reader.path { throw .damaged(damage) }
     try checkEnd(reader, clean)
-    if let damage { try cut(damage, reader) }
     report.wasClean = damage == nil && clean?.position == report.position
-    report.needsNewEpoch = wasCut || damage != nil || (wasRelaxed && !report.wasClean)
-    let lastPath = reader.path!
-    if !report.wasClean || wasCut { try rewrite(reader, last: lastPath) }
+    report.needsNewEpoch = isEpochDue || damage != nil || (wasRelaxed && !report.wasClean)
+    if report.needsNewEpoch, !isEpochDue {
+      try notes.write(.epochDue, damage.map { "\($0)" } ?? "unclean stop before a sync")
+    }
+    if let damage { try cut(damage, reader) }
 
     let segments = try SegmentFile.list(options.directory, in: fileSystem)
     try forgetCleanStop(isRelaxedNoted: wasRelaxed)
-    let file = try fileSystem.open(lastPath, .readWrite)
+    let path = reader.path!
+    let file = try fileSystem.open(path, .readWrite)
     let writer = LogWriter(
       options: options, origin: report.origin, position: report.position, segments: segments,
       active: LogWriter.ActiveSegment(
-        file: file, bytes: try file.size(), end: reader.nextOffset),
-      endsWithMark: endsWithMark)
+        file: file, path: path, bytes: try file.size(), end: reader.nextOffset),
+      endsWithMark: endsWithMark, owesEpoch: report.needsNewEpoch)
     try start(writer)
     return writer
   }
 
   /// A log that has no segment yet.
-  private mutating func begin(wasCut: Bool) throws(WALError) -> LogWriter {
+  private mutating func begin(
+    _ clean: CleanStop?, isEpochDue: Bool
+  ) throws(WALError) -> LogWriter {
+    if let clean {
+      throw .damaged(
+        Damage(
+          kind: .corrupt, path: options.directory, offset: 0,
+          sequence: report.position.sequence + 1,
+          finding: .ends(beforeDurable: clean.position.sequence)))
+    }
     report.isNew = true
     report.wasClean = true
-    report.needsNewEpoch = wasCut
+    report.needsNewEpoch = isEpochDue
     try forgetCleanStop(isRelaxedNoted: false)
     let writer = LogWriter(
       options: options, origin: report.origin, position: report.position, segments: [],
-      active: nil, endsWithMark: true)
+      active: nil, endsWithMark: true, owesEpoch: report.needsNewEpoch)
     try start(writer)
     return writer
   }
@@ -160,15 +163,12 @@ public struct LogRecovery: ~Copyable {
     var isFirst = true
     while true {
       let event = try reader.next()
-      if let header = reader.segmentHeader {
-        durable = max(durable, header.durableSequence)
-        if isFirst {
-          isFirst = false
-          report.firstSequence = header.firstSequence
-          report.origin = header.origin
-          report.position = header.previous
-          try checkBase(reader, header.previous)
-        }
+      if isFirst, let header = reader.segmentHeader {
+        isFirst = false
+        report.firstSequence = header.firstSequence
+        report.origin = header.origin
+        report.position = header.previous
+        try checkBase(reader, header.previous)
       }
       switch event {
       case .frame(let header):
@@ -176,8 +176,6 @@ public struct LogRecovery: ~Copyable {
         report.records += UInt64(header.recordCount)
         report.bytes += UInt64(header.frameBytes)
         report.position = header.position
-        // What another node knew to be durable was on its disk, not on this one.
-        if header.epoch.node == options.node { durable = max(durable, header.durableSequence) }
         try checkBase(reader, header.position)
         try reader.withRecords { (records) throws(WALError) in
           endsWithMark =
@@ -187,23 +185,36 @@ public struct LogRecovery: ~Copyable {
           if header.lastSequence > base?.position.sequence ?? 0 { try replay(header, records) }
         }
       case .damage(let damage):
-        guard damage.kind == .torn else { throw .damaged(damage) }
+        guard damage.kind == .torn, reader.segmentHeader != nil else { throw .damaged(damage) }
+        try checkBaseWasMatched(reader)
         return damage
       case .end:
+        try checkBaseWasMatched(reader)
         return nil
       }
     }
   }
 
-  /// The base and the log must be of one history.
-  private func checkBase(_ reader: borrowing LogReader, _ position: LogPosition) throws(WALError) {
+  /// The base and the log must be of one history: where the base ends, a frame ends.
+  private mutating func checkBase(
+    _ reader: borrowing LogReader, _ position: LogPosition
+  ) throws(WALError) {
     guard let base = options.base, position.sequence == base.position.sequence else { return }
     guard position == base.position, reader.origin == base.origin else {
-      throw .damaged(
-        Damage(
-          kind: .corrupt, path: reader.path!, offset: reader.frameOffset,
-          sequence: position.sequence, finding: .chain(found: position.sequence)))
+      throw .damaged(baseDamage(reader, base))
     }
+    isBaseMatched = true
+  }
+
+  private func checkBaseWasMatched(_ reader: borrowing LogReader) throws(WALError) {
+    guard let base = options.base, !isBaseMatched else { return }
+    throw .damaged(baseDamage(reader, base))
+  }
+
+  private func baseDamage(_ reader: borrowing LogReader, _ base: LogBase) -> Damage {
+    Damage(
+      kind: .corrupt, path: reader.path ?? options.directory, offset: reader.frameOffset,
+      sequence: base.position.sequence, finding: .chain(found: base.position.sequence))
   }
 
   /// A clean stop says exactly where the log ends.
@@ -221,15 +232,14 @@ public struct LogRecovery: ~Copyable {
 
   // MARK: - Cutting
 
-  /// Saves and removes everything from the torn write on.
+  /// Saves and removes everything from the torn write on. That a new epoch is due is noted already.
   private mutating func cut(_ damage: Damage, _ reader: borrowing LogReader) throws(WALError) {
     let fileSystem = options.fileSystem
-    try notes.write(.cut, "\(damage.sequence) \(lastComponent(damage.path)) \(damage.offset)")
     try fileSystem.makeDirectory(options.divergedDirectory)
     try fileSystem.syncDirectory(parentDirectory(options.divergedDirectory))
     var saved: [String] = []
     let last = reader.path!
-    let file = try fileSystem.open(last, .readOnly)
+    let file = try fileSystem.open(last, .readWrite)
     let size = try file.size()
     let tail = try file.bytes(at: reader.nextOffset, count: Int(size - reader.nextOffset))
     let used = tail.span.bytes.nonzeroPrefixBytes
@@ -237,7 +247,7 @@ public struct LogRecovery: ~Copyable {
       let header = SegmentHeader(
         origin: report.origin, previous: report.position, durableSequence: 0)
       let bytes = header.encoded + tail[..<used]
-      if let path = try save(bytes, sequence: header.firstSequence) { saved.append(path) }
+      saved.append(try save(bytes, sequence: header.firstSequence))
     }
     // Whole segments behind it, which only happens when frames were written before older ones were
     // synced. From the last to the first, so that an interruption leaves no hole that looks proven.
@@ -249,26 +259,36 @@ public struct LogRecovery: ~Copyable {
       try fileSystem.syncDirectory(options.directory)
       saved.append(target)
     }
+    try file.zero(reader.nextOffset..<size)
+    try file.sync()
     report.cut = (damage, saved)
   }
 
   /// Writes bytes to a new file in `diverged/`, unless an interrupted start has done so already.
-  private func save(_ bytes: [UInt8], sequence: UInt64) throws(WALError) -> String? {
-    for name in try options.fileSystem.list(options.divergedDirectory)
-    where name.hasPrefix(String(SegmentName.of(sequence).dropLast(4))) {
-      let file = try options.fileSystem.open(
-        options.divergedDirectory + "/" + name, .readOnly)
+  private func save(_ bytes: [UInt8], sequence: UInt64) throws(WALError) -> String {
+    let fileSystem = options.fileSystem
+    let stem = String(SegmentName.of(sequence).dropLast(SegmentName.suffix.count))
+    for name in try fileSystem.list(options.divergedDirectory) where name.hasPrefix(stem) {
+      let path = options.divergedDirectory + "/" + name
+      guard name.hasSuffix(SegmentName.suffix) else {
+        // Begun by a start that was interrupted.
+        try fileSystem.remove(path)
+        continue
+      }
+      let file = try fileSystem.open(path, .readOnly)
       if try file.size() == UInt64(bytes.count), try file.bytes(count: bytes.count) == bytes {
-        return file.path
+        // Its name may not have been durable yet when that start was interrupted.
+        try fileSystem.syncDirectory(options.divergedDirectory)
+        return path
       }
     }
     let path = try freePath(sequence: sequence)
     let temporary = path + ".tmp"
-    let file = try options.fileSystem.open(temporary, .createOrOpen)
+    let file = try fileSystem.open(temporary, .create)
     try file.writeAll(bytes, at: 0)
     try file.sync()
-    try options.fileSystem.rename(temporary, to: path)
-    try options.fileSystem.syncDirectory(options.divergedDirectory)
+    try fileSystem.rename(temporary, to: path)
+    try fileSystem.syncDirectory(options.divergedDirectory)
     return path
   }
 
@@ -283,35 +303,34 @@ public struct LogRecovery: ~Copyable {
 
   // MARK: - Writing again
 
-  /// Writes what may be in memory only to the disk again, with zeros behind it, and syncs it.
-  private mutating func rewrite(
-    _ reader: borrowing LogReader, last: String
-  ) throws(WALError) {
-    let segments = try SegmentFile.list(options.directory, in: options.fileSystem)
-    for (index, segment) in segments.enumerated() {
-      let isLast = segment.path == last
-      // The writer syncs a segment before it begins the next but one, whoever wrote the frames.
-      let mayBeUnsynced =
-        index + 2 >= segments.count
-        && (isLast || segments[index + 1].firstSequence! > durable + 1)
-      guard mayBeUnsynced else { continue }
+  /// Writes what may be in memory only to the disk again, and syncs it. The writer syncs a segment
+  /// before it begins the next but one, so that only the last two can be affected.
+  private func rewrite(_ segments: [SegmentFile]) throws(WALError) {
+    var isEarlierDurable = false
+    for segment in segments.suffix(2).reversed() where !isEarlierDurable {
       let file = try options.fileSystem.open(segment.path, .readWrite)
       let size = try file.size()
-      try rewrite(file, upTo: isLast ? reader.nextOffset : size)
-      if isLast { try file.zero(reader.nextOffset..<size) }
+      var offset: UInt64 = 0
+      while offset < size {
+        let bytes = try file.bytes(at: offset, count: min(1 << 20, Int(size - offset)))
+        guard !bytes.isEmpty else {
+          throw .system(.read, path: file.path, errno: systemIOError)
+        }
+        if offset == 0 { isEarlierDurable = Self.saysEarlierIsDurable(bytes) }
+        try file.writeAll(bytes, at: offset)
+        offset += UInt64(bytes.count)
+      }
       try file.sync()
     }
   }
 
-  private func rewrite(_ file: any File, upTo end: UInt64) throws(WALError) {
-    var offset: UInt64 = 0
-    while offset < end {
-      let bytes = try file.bytes(at: offset, count: min(1 << 20, Int(end - offset)))
-      guard !bytes.isEmpty else {
-        throw .system(.read, path: file.path, errno: systemIOError)
-      }
-      try file.writeAll(bytes, at: offset)
-      offset += UInt64(bytes.count)
+  /// True when a segment's header says that everything before it was on this disk.
+  private static func saysEarlierIsDurable(_ bytes: [UInt8]) -> Bool {
+    do {
+      let header = try SegmentHeader(parsing: bytes.span.bytes)
+      return header.durableSequence == header.firstSequence - 1
+    } catch {
+      return false
     }
   }
 }

@@ -1,5 +1,7 @@
 /// The first 64 bytes of a segment. `docs/format.md` has the offsets.
 public struct SegmentHeader: Hashable, Sendable {
+  static let pageBytes: UInt64 = 4_096
+
   /// The log's random id.
   public var origin: UInt64
   /// The sequence number of the first record that is, or will be, in this segment.
@@ -9,9 +11,21 @@ public struct SegmentHeader: Hashable, Sendable {
   public var previousCRC: UInt32
   /// What was known to be on this disk when the segment was begun.
   public var durableSequence: UInt64
+  /// The least size of the file, a multiple of 4,096; 0 when it is not said. A shorter file has lost
+  /// something: space is allocated before the file gets its name.
+  public var fileBytes: UInt64
+  /// True when the frames came from another node: their durable numbers speak of its disk, and so
+  /// prove nothing about this one.
+  public var isShipped: Bool
 
-  public init(origin: UInt64, previous: LogPosition, durableSequence: UInt64) {
+  public init(
+    origin: UInt64, previous: LogPosition, durableSequence: UInt64, fileBytes: UInt64 = 0,
+    isShipped: Bool = false
+  ) {
+    precondition(fileBytes % Self.pageBytes == 0 && fileBytes / Self.pageBytes <= UInt32.max)
     self.origin = origin
+    self.fileBytes = fileBytes
+    self.isShipped = isShipped
     firstSequence = previous.sequence + 1
     previousEpoch = previous.epoch
     previousCRC = previous.crc
@@ -30,10 +44,12 @@ public struct SegmentHeader: Hashable, Sendable {
     else { throw .segmentMagic }
     guard Checksum.unseeded(bytes.extracting(0..<60)) == bytes.number(at: 60, as: UInt32.self)
     else { throw .segmentChecksum }
-    let version = bytes.number(at: 8, as: UInt32.self)
+    let version = bytes.number(at: 8, as: UInt16.self)
     guard version == Format.version else { throw .segmentVersion(version) }
-    let flags = bytes.number(at: 12, as: UInt32.self)
-    guard flags == 0 else { throw .segmentFlags(flags) }
+    let flags = bytes.number(at: 10, as: UInt16.self)
+    guard flags <= 1 else { throw .segmentFlags(flags) }
+    isShipped = flags == 1
+    fileBytes = UInt64(bytes.number(at: 12, as: UInt32.self)) * Self.pageBytes
     origin = bytes.number(at: 16, as: UInt64.self)
     firstSequence = bytes.number(at: 24, as: UInt64.self)
     previousEpoch = Epoch(
@@ -50,7 +66,8 @@ public struct SegmentHeader: Hashable, Sendable {
     bytes.withUnsafeMutableBytes {
       $0.store(Format.segmentMagic, at: 0)
       $0.store(Format.version, at: 8)
-      $0.store(UInt32(0), at: 12)
+      $0.store(UInt16(isShipped ? 1 : 0), at: 10)
+      $0.store(UInt32(fileBytes / Self.pageBytes), at: 12)
       $0.store(origin, at: 16)
       $0.store(firstSequence, at: 24)
       $0.store(previousEpoch.number, at: 32)

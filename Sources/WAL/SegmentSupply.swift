@@ -16,20 +16,19 @@ final class SegmentSupply: Sendable {
   }
 
   private struct State {
-    var isWanted = false
     var ready: Spare?
     var filling: Filling?
     /// Oldest first: a log must lose its segments in order.
     var retired: [String] = []
     var spareNumber = 0
-    /// Set by an error; the next request tries again.
-    var isPaused = false
+    /// Set by an error; the next request tries again. Nothing is done before the first one.
+    var isPaused = true
     var lastError: WALError?
+    /// The error of a sync of the directory: what is on the disk is not known any more.
+    var failure: WALError?
     var isStopped = false
 
-    var hasWork: Bool {
-      !isPaused && (!retired.isEmpty || filling != nil || (isWanted && ready == nil))
-    }
+    var hasWork: Bool { !isPaused && (!retired.isEmpty || filling != nil || ready == nil) }
   }
 
   private let directory: String
@@ -45,10 +44,7 @@ final class SegmentSupply: Sendable {
 
   /// Asks for a segment to be made ready.
   func request() {
-    state.signal {
-      $0.isWanted = true
-      $0.isPaused = false
-    }
+    state.signal { $0.isPaused = $0.failure != nil }
   }
 
   /// The segment that is ready, if there is one.
@@ -63,13 +59,16 @@ final class SegmentSupply: Sendable {
   func retire(_ paths: [String]) {
     state.signal {
       $0.retired += paths
-      $0.isPaused = false
+      $0.isPaused = $0.failure != nil
     }
   }
 
   /// The last thing that went wrong here; a lack of space, mostly. Nothing acknowledged is at
   /// stake: the writer makes a segment itself when there is none.
   var lastError: WALError? { state.withLock { $0.lastError } }
+
+  /// The error after which the log must not go on.
+  var failure: WALError? { state.withLock { $0.failure } }
 
   func nextSparePath() -> String {
     state.withLock {
@@ -197,11 +196,22 @@ final class SegmentSupply: Sendable {
     if isRecycled {
       let spare = Spare(file: file, path: nextSparePath(), bytes: segmentBytes)
       try fileSystem.rename(path, to: spare.path)
-      state.withLock { $0.filling = Filling(spare: spare) }
+      state.withLock { _ = $0.retired.removeFirst() }
+      // Somebody may have linked to it just before it lost its name.
+      if try file.linkCount() == 1 {
+        state.withLock { $0.filling = Filling(spare: spare) }
+      } else {
+        try fileSystem.remove(spare.path)
+      }
     } else {
       try fileSystem.remove(path)
+      state.withLock { _ = $0.retired.removeFirst() }
     }
-    state.withLock { _ = $0.retired.removeFirst() }
-    try fileSystem.syncDirectory(directory)
+    do {
+      try fileSystem.syncDirectory(directory)
+    } catch {
+      state.withLock { $0.failure = error }
+      throw error
+    }
   }
 }

@@ -187,6 +187,9 @@ let systemNotFound = ENOENT
 
 func systemMessage(_ code: Int32) -> String { String(cString: strerror(code)) }
 
+/// Sleeps a moment.
+func pause(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
+
 /// The id of this process, for the lock file's reader.
 func processID() -> Int32 { getpid() }
 

@@ -46,9 +46,22 @@ extension WALError: CustomStringConvertible {
     }
   }
 
+  /// The same about another name of the file: a segment is opened under the name of a spare.
+  func at(_ path: String) -> WALError {
+    if case .system(let call, _, let errno) = self {
+      .system(call, path: path, errno: errno)
+    } else {
+      self
+    }
+  }
+
   /// True when it is about a lack of space.
   var isNoSpace: Bool {
     if case .system(_, _, let errno) = self { systemNoSpace.contains(errno) } else { false }
+  }
+
+  var isSync: Bool {
+    if case .system(.sync, _, _) = self { true } else { false }
   }
 
   /// True when it says that a file is not there.
@@ -75,6 +88,8 @@ public struct Damage: Hashable, Sendable {
     case origin
     /// The segment does not begin where its name, or the segment before it, says.
     case segmentStart(found: UInt64)
+    /// The file is shorter than it was made.
+    case shortened(fromBytes: UInt64)
     /// Records are missing up to this one.
     case missing(through: UInt64)
     /// The log ends before this number, which was known to be durable.
@@ -140,6 +155,7 @@ extension Damage: CustomStringConvertible {
     case .chain(let found): "the frame here, with sequence number \(found), is of another history"
     case .origin: "the segment is of another log"
     case .segmentStart(let found): "the segment begins with sequence number \(found)"
+    case .shortened(let bytes): "the file is shorter than the \(bytes) bytes that it was made with"
     case .missing(let through): "the records up to \(through) are missing"
     case .ends(let durable): "the log ends here, but its records up to \(durable) were on the disk"
     }

@@ -41,6 +41,8 @@ struct CrashRun {
   /// Must survive the end of the process.
   private var handedToSystem: UInt64 = 0
   private var origin: UInt64?
+  /// What the next start must say about a new epoch; nil when it may say either.
+  private var owesEpoch: Bool? = false
   private(set) var crashes = 0
   private(set) var cuts = 0
 
@@ -92,6 +94,12 @@ struct CrashRun {
     if disk.isDead { return crash(&writer) }
     guard let log = writer else { throw failure("no writer, and nobody died") }
     try check(log)
+    if log.owesEpoch {
+      // Stopped before the new epoch could begin, in order or not.
+      if random.once(in: 2) { do { try log.close() } catch { story.append("stopped: \(error)") } }
+      return crash(&writer)
+    }
+    owesEpoch = options.syncPolicy != .always
     if random.once(in: 3) { dieAt(call: 1 + random.below(40)) }
     if random.once(in: 8) { failAt(call: 1 + random.below(40)) }
     if random.once(in: 6) { disk.capacityBytes = disk.usedBytes + random.below(3 * 16_384) }
@@ -99,9 +107,11 @@ struct CrashRun {
       try work(log)
       if random.once(in: 3) {
         attempted(.mark, [1, 2, 3], after: log.position)
+        owesEpoch = nil
         try log.close(markContent: [1, 2, 3])
         // What was closed in order is on the disk, whatever the policy.
         noteEnd(log, isPromise: true)
+        owesEpoch = false
         story.append("closed at \(log.position.sequence)")
       }
     } catch {
@@ -132,6 +142,8 @@ struct CrashRun {
     if let log = writer, disk.fault(.write, "") == nil || !disk.isDead { noteSystem(log) }
     writer = nil
     crashes += 1
+    // After a failed sync the system may show what is on the disk, and not what it was given.
+    if disk.failedSyncs > 0 { handedToSystem = promised }
     if random.once(in: 3) {
       story.append("process killed")
       disk.restartProcess()
@@ -209,7 +221,10 @@ struct CrashRun {
     } catch .diskFull {
       // Nothing was written, and the log goes on.
       story.append("disk full at \(first)")
-      if random.once(in: 2) { disk.capacityBytes = nil }
+      if random.once(in: 2) {
+        disk.capacityBytes = nil
+        if random.once(in: 2) { try commit(log) }
+      }
     } catch {
       // It may be there or not.
       written += entries
@@ -253,7 +268,16 @@ struct CrashRun {
       if disk.isDead { return nil }
       throw failure("the start was refused: \(error)")
     }
-    if result.report.cut != nil { cuts += 1 }
+    if let cut = result.report.cut {
+      cuts += 1
+      guard !cut.saved.isEmpty, cut.saved.allSatisfy({ disk.durableContents($0) != nil }) else {
+        throw failure("what was cut is not kept: \(cut)")
+      }
+    }
+    guard result.report.needsNewEpoch || owesEpoch != true else {
+      throw failure("a new epoch is due, and nobody says so")
+    }
+    owesEpoch = result.report.needsNewEpoch
     story.append(
       "recovered \(result.report.firstSequence)...\(result.report.position.sequence), "
         + "clean \(result.report.wasClean), cut \(result.report.cut?.damage.sequence ?? 0)")
@@ -264,10 +288,12 @@ struct CrashRun {
     // What was recovered may be served, and must not disappear any more.
     promised = max(promised, result.report.position.sequence)
     if written.isEmpty && base == 0 { noteEpoch(log) }
-    if result.report.needsNewEpoch {
+    if result.report.needsNewEpoch, !random.once(in: 4) {
+      owesEpoch = nil
       let next = Epoch(number: log.epoch.number + 1, node: options.node)
       do {
         try log.startEpoch(next, reason: .recovered)
+        owesEpoch = false
         noteEpoch(log)
       } catch {
         attempted(.epoch, after: result.report.position)

@@ -46,9 +46,11 @@ final class Inode {
     unsynced = []
   }
 
-  /// A sync that fails: some of the changes made it, and the system forgets about the others.
+  /// A sync that fails: some of the changes made it, and the system forgets about the others. It may
+  /// go on to show them, or drop the pages and show what is on the disk.
   func failSync(_ random: inout SeededRandom) {
     settle(&random)
+    if random.once(in: 3) { live = durable }
   }
 
   /// The power goes: what was not synced made it, or not, whole, torn, in any order.

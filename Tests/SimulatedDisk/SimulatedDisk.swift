@@ -41,6 +41,8 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
   public private(set) var calls = 0
   /// True from a `die` to the next `restart`.
   public private(set) var isDead = false
+  /// Syncs that failed since the last restart.
+  public internal(set) var failedSyncs = 0
   /// Bytes that fit; nil for any number.
   public var capacityBytes: Int?
   /// False: a file system that reserves no space, so that a write into an allocated file can fail.
@@ -61,6 +63,7 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
   /// The process ends; the system goes on and loses nothing.
   public func restartProcess() {
     isDead = false
+    failedSyncs = 0
     fault = { _, _ in nil }
     for inode in live.values {
       inode.exclusiveHolder = nil

@@ -76,7 +76,10 @@ final class SimulatedFile: File, @unchecked Sendable {
     do {
       fault = try disk.enter(.sync, path)
     } catch {
-      if !disk.isDead { inode.failSync(&disk.random) }
+      if !disk.isDead {
+        inode.failSync(&disk.random)
+        disk.failedSyncs += 1
+      }
       throw error
     }
     if case .die = fault, disk.random.once(in: 2) { try disk.leave(fault, .sync, path) }

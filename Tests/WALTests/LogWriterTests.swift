@@ -147,8 +147,8 @@ struct LogWriterTests {
     let writer = try fixture.open().writer
     let acknowledged = try fixture.write(1...3, to: writer)
     var isDone = false
-    fixture.disk.fault = { made, path in
-      guard made == call, path.hasSuffix(".wal"), !isDone else { return nil }
+    fixture.disk.fault = { made, _ in
+      guard made == call, !isDone else { return nil }
       isDone = true
       return .fail(EIO)
     }
@@ -183,6 +183,10 @@ struct LogWriterTests {
       #expect(after.position.sequence == report.position.sequence)
       _ = next
       writer = again
+      if again.owesEpoch {
+        let epoch = Epoch(number: again.epoch.number + 1, node: 7)
+        try again.startEpoch(epoch, reason: .recovered)
+      }
       try fixture.write(5...5 + random.below(2), to: again)
     }
   }
@@ -217,6 +221,114 @@ struct LogWriterTests {
       try writer.commit(&frame)
       try fixture.write(written + 2...written + 20, valueBytes: 500, to: writer)
       #expect(try fixture.read().keys == (1...written + 20).map { "key-\($0)" })
+    }
+  }
+
+  @Test("has what a full disk undid undone on the disk, before it goes on in another segment")
+  func undoneDurably() throws {
+    for seed in 0..<100 as Range<UInt64> {
+      let fixture = LogFixture(seed: seed)
+      fixture.disk.reservesSpace = false
+      let writer = try fixture.open().writer
+      try fixture.write(1...3, valueBytes: 200, to: writer)
+      var frame = FrameBuilder()
+      let value = LogFixture.value(4, 3_000)
+      frame.append(.put, key: value.span.bytes.extracting(0..<5), value: value.span.bytes)
+      var writes = 0
+      fixture.disk.fault = { call, _ in
+        guard call == .write else { return nil }
+        writes += 1
+        return writes == 1 ? .short : writes == 2 ? .fail(ENOSPC) : nil
+      }
+      #expect(throws: WALError.self) { try writer.commit(&frame) }
+      fixture.disk.fault = { _, _ in nil }
+      // Does not fit behind the others, so it goes into another segment.
+      try fixture.write(4...5, valueBytes: 3_700, to: writer)
+      fixture.disk.losePower()
+      let report = try fixture.open().report
+      #expect(report.position.sequence == 6 && report.cut == nil, "seed \(seed)")
+    }
+  }
+
+  @Test("goes on after a full disk wherever in a rotation it was met")
+  func fullRotation() throws {
+    for target in 1...40 {
+      let fixture = LogFixture()
+      let writer = try fixture.open().writer
+      var calls = 0
+      var isHit = false
+      fixture.disk.fault = { call, _ in
+        calls += 1
+        guard calls == target, [.write, .rename, .allocate].contains(call) else { return nil }
+        isHit = true
+        return .fail(ENOSPC)
+      }
+      for number in 1...12 {
+        let position = try? fixture.write(number...number, valueBytes: 900, to: writer)
+        if position == nil { try fixture.write(number...number, valueBytes: 900, to: writer) }
+      }
+      #expect(isHit || target > 1)
+      #expect(try fixture.read().keys == (1...12).map { "key-\($0)" })
+    }
+  }
+
+  @Test("remembers that an epoch is due, over clean stops and everything else, until it has begun")
+  func epochDue() throws {
+    var fixture = LogFixture()
+    fixture.options.syncPolicy = .none
+    var writer: LogWriter? = try fixture.open().writer
+    try fixture.write(1...3, to: writer!)
+    writer = nil
+    fixture.disk.losePower()
+    for round in 0..<3 {
+      let (next, report) = try fixture.open()
+      #expect(report.needsNewEpoch && next.owesEpoch)
+      // No mark either: members may hold another record under its number.
+      let end = next.position
+      fixture.clock.milliseconds += 1_000
+      _ = try next.tick()
+      while next.backgroundStep() {}
+      #expect(next.position == end)
+      fixture.options.syncPolicy = round == 0 ? .always : .none
+      if round < 2 { try next.close() }
+      if round == 1 { fixture.disk.losePower() }
+      writer = next
+    }
+    try writer!.startEpoch(Epoch(number: 2, node: 7), reason: .recovered)
+    #expect(!writer!.owesEpoch)
+    try writer!.close()
+    let report = try fixture.open().report
+    #expect(!report.needsNewEpoch && report.wasClean)
+  }
+
+  @Test("takes a base only where a frame of the same log ends")
+  func base() throws {
+    var fixture = LogFixture()
+    let writer = try fixture.open().writer
+    var frame = FrameBuilder()
+    for number in 1...3 {
+      let key = LogFixture.value(number, 7)
+      frame.append(.put, key: key.span.bytes, value: RawSpan())
+    }
+    let position = try writer.commit(&frame)
+    try fixture.write(1...2, to: writer)
+    try writer.close()
+    fixture.options.base = LogBase(origin: writer.origin, position: position)
+    var replayed: [UInt64] = []
+    let next = try fixture.open { (header, _) in replayed.append(header.firstSequence) }.writer
+    #expect(replayed == [5, 6, 7])
+    try next.close()
+    var inside = position
+    inside.sequence -= 1
+    var other = position
+    other.crc ^= 1
+    for base in [
+      LogBase(origin: writer.origin, position: inside),
+      LogBase(origin: writer.origin, position: other),
+      LogBase(origin: 999, position: position),
+    ] {
+      fixture.options.base = base
+      #expect(throws: WALError.self) { try fixture.open() }
     }
   }
 
