@@ -10,6 +10,9 @@ struct DamageSearch {
   /// True when the frame that should come next counts as well, because what is damaged is the
   /// segment header before it.
   var includesNext = false
+  /// True when a later segment's own header is damaged, or not this log's, or not what its name says.
+  /// No crash does that, so it is no torn write that it stands behind.
+  private(set) var hasBadSegment = false
   private(set) var proof: Damage.Proof?
   private(set) var continuation: Damage.Continuation?
 
@@ -89,13 +92,19 @@ struct DamageSearch {
       do {
         let header = try SegmentHeader(parsing: headerBytes.bytes)
         // Frames of another log would fail their checksums one by one; this is quicker.
-        guard header.origin == origin else { continue }
+        guard header.origin == origin else {
+          hasBadSegment = true
+          continue
+        }
+        hasBadSegment =
+          hasBadSegment || header.firstSequence != segment.firstSequence ?? header.firstSequence
         isWhole = true
         isShipped = header.isShipped
         note(header, file)
       } catch {
         if error.isUnsupported { throw .unsupported(path: segment.path, offset: 0, error) }
         // Damaged as well; its frames can still be evidence.
+        hasBadSegment = true
       }
       try scan(
         file, size: try file.size(), from: UInt64(Format.segmentHeaderBytes), atFrame: isWhole,
@@ -108,8 +117,8 @@ struct DamageSearch {
     _ finding: Damage.Finding, path: String, offset: UInt64, knownDurable: UInt64
   ) -> Damage {
     Damage(
-      kind: proof != nil || missing <= knownDurable ? .corrupt : .torn, path: path,
-      offset: offset, sequence: missing, finding: finding, proof: proof,
+      kind: proof != nil || hasBadSegment || missing <= knownDurable ? .corrupt : .torn,
+      path: path, offset: offset, sequence: missing, finding: finding, proof: proof,
       continuation: continuation)
   }
 

@@ -126,7 +126,8 @@ public struct LogReader: ~Copyable {
         continue
       }
       var found = try readFrame(open)
-      if case .frame = found {} else if !window.isFresh {
+      if case .frame = found {
+      } else if !window.isFresh {
         window.invalidate()
         found = try readFrame(open)
       }

@@ -132,7 +132,9 @@ extension Damage {
 extension Damage: CustomStringConvertible {
   public var description: String {
     let place = "\(path): at byte \(offset), sequence number \(sequence)"
-    let through = continuation.map { " to \($0.position.sequence)" } ?? ""
+    let through = continuation.map(\.position.sequence).flatMap {
+      $0 > sequence ? " to \($0)" : nil
+    }
     switch kind {
     case .torn:
       return "\(place): torn write: \(findingText). Nothing shows that it was ever acknowledged; "
@@ -144,7 +146,7 @@ extension Damage: CustomStringConvertible {
             + "\($0.durableSequence) was on the disk"
         } ?? ""
       return
-        "\(place)\(through): corrupt, acknowledged data is damaged: \(findingText)\(evidence). "
+        "\(place)\(through ?? ""): corrupt, acknowledged data is damaged: \(findingText)\(evidence). "
         + "Restore the file from a backup, or take the data from a replica; nothing was changed"
     }
   }

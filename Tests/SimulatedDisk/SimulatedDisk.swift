@@ -115,6 +115,11 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
     durable[path] = inode
   }
 
+  /// Changes what everybody who has the file open reads.
+  public func overwrite(_ path: String, _ bytes: [UInt8]) {
+    live[path]!.apply(.write(offset: 0, bytes: bytes))
+  }
+
   public func delete(_ path: String) {
     live[path] = nil
     durable[path] = nil

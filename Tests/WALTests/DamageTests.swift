@@ -253,6 +253,17 @@ struct SegmentDamageTests {
     #expect(damage[0].path == paths[isSwapped ? 0 : 1])
   }
 
+  @Test("that does not fit its name is never behind a torn write")
+  func misnamedBehindHole() throws {
+    let log = try KnownLog(isClosed: false)
+    let paths = log.files.keys.sorted()
+    log.fixture.disk.delete(paths[1])
+    log.fixture.disk.put(paths[2], log.files[paths[0]]!)
+    let (_, _, damage) = try log.fixture.read()
+    #expect(damage.map(\.kind) == [.corrupt])
+    #expect(throws: WALError.self) { try log.fixture.open() }
+  }
+
   @Test("that was copied to a number inside another one is corruption")
   func inserted() throws {
     let log = try KnownLog()
