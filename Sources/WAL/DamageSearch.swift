@@ -87,28 +87,30 @@ struct DamageSearch {
       window.invalidate()
       let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
       let headerBytes = window.bytes(at: 0, count: count)
-      var isWhole = false
-      var isShipped = false
+      let parsed: SegmentHeader?
       do {
-        let header = try SegmentHeader(parsing: headerBytes.bytes)
-        // Frames of another log would fail their checksums one by one; this is quicker.
-        guard header.origin == origin else {
-          hasBadSegment = true
-          continue
-        }
-        hasBadSegment =
-          hasBadSegment || header.firstSequence != segment.firstSequence ?? header.firstSequence
-        isWhole = true
-        isShipped = header.isShipped
-        note(header, file)
+        parsed = try SegmentHeader(parsing: headerBytes.bytes)
       } catch {
         if error.isUnsupported { throw .unsupported(path: segment.path, offset: 0, error) }
-        // Damaged as well; its frames can still be evidence.
-        hasBadSegment = true
+        parsed = nil
       }
+      guard let header = parsed else {
+        // Its frames can still be evidence.
+        hasBadSegment = true
+        try scan(
+          file, size: try file.size(), from: UInt64(Format.segmentHeaderBytes), atFrame: false,
+          isShipped: true, window: &window)
+        continue
+      }
+      let isNamed = header.firstSequence == segment.firstSequence ?? header.firstSequence
+      let size = try file.size()
+      if !isNamed || size < header.fileBytes || header.origin != origin { hasBadSegment = true }
+      // Frames of another log would fail their checksums one by one; this is quicker.
+      guard header.origin == origin else { continue }
+      note(header, file)
       try scan(
-        file, size: try file.size(), from: UInt64(Format.segmentHeaderBytes), atFrame: isWhole,
-        isShipped: isShipped, window: &window)
+        file, size: size, from: UInt64(Format.segmentHeaderBytes), atFrame: true,
+        isShipped: header.isShipped, window: &window)
     }
     window.invalidate()
   }

@@ -50,7 +50,8 @@ public struct FrameHeader: Hashable, Sendable {
     confirmedSequence = bytes.number(at: 48, as: UInt64.self)
     timeMilliseconds = bytes.number(at: 56, as: UInt64.self)
     recordsCRC = bytes.number(at: 64, as: UInt32.self)
-    guard epoch.number >= 1, firstSequence >= 1, firstSequence < Format.sequenceLimit,
+    guard epoch.number >= 1, epoch.number < Format.sequenceLimit, firstSequence >= 1,
+      firstSequence < Format.sequenceLimit,
       durableSequence < firstSequence, confirmedSequence < firstSequence,
       Int(recordCount) <= recordsBytes / Format.recordHeaderBytes
     else { throw .frameNumbers }

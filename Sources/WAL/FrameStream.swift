@@ -38,6 +38,8 @@ public struct FrameStream: ~Copyable {
 
   private var buffer = StreamBuffer()
   private var checksum = Checksum.unseeded
+  /// The last segment header's flag: its frames' durable numbers speak of another disk.
+  private var isShipped = false
   /// Bytes of the frame that `next()` returned last; they are those right before `offset`.
   private var frameBytes = 0
   /// False right behind damage, where an epoch may have begun unseen.
@@ -123,13 +125,14 @@ public struct FrameStream: ~Copyable {
       checksum = Checksum(origin: header.origin)
     }
     gapOffset = nil
+    isShipped = header.isShipped
     buffer.consume(Format.segmentHeaderBytes)
     return .segment(header)
   }
 
   private mutating func check(_ header: SegmentHeader) throws(Failure) {
     let skip = Format.segmentHeaderBytes
-    guard header.firstSequence > 1 || header.previousCRC == 0 else {
+    guard header.firstSequence > 1 || header.previous == .start else {
       throw fail(.violation(.frameNumbers), isCorrupt: true, skipping: skip)
     }
     guard let position else { return }
@@ -159,7 +162,9 @@ public struct FrameStream: ~Copyable {
     } catch {
       throw fail(.violation(error), mayBeUnused: true)
     }
-    guard header.follows(position) else { throw fail(.chain(found: header.firstSequence)) }
+    guard header.follows(position),
+      header.recordCount > 0 || !isEpochKnown || header.epoch == position.epoch
+    else { throw fail(.chain(found: header.firstSequence), mayBeUnused: true) }
     guard buffer.count >= header.frameBytes else {
       guard isFinished else { return nil }
       throw fail(
@@ -178,7 +183,8 @@ public struct FrameStream: ~Copyable {
     } catch {
       // Behind a whole header its length is known: a value may contain anything.
       throw fail(
-        .violation(error), isCorrupt: error != .recordsChecksum, skipping: header.frameBytes)
+        .violation(error), isCorrupt: error != .recordsChecksum,
+        mayBeUnused: error == .recordsChecksum, skipping: header.frameBytes)
     }
     frameBytes = header.frameBytes
     buffer.consume(frameBytes)
@@ -199,7 +205,7 @@ public struct FrameStream: ~Copyable {
       finding: finding)
     search = StreamSearch(
       failure: failure, position: position, origin: origin, isCorrupt: isCorrupt,
-      mayBeUnused: mayBeUnused, skipBytes: skipBytes)
+      mayBeUnused: mayBeUnused, isShipped: isShipped, skipBytes: skipBytes)
     return failure
   }
 

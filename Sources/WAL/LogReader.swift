@@ -118,7 +118,9 @@ public struct LogReader: ~Copyable {
     while true {
       if let position, position.sequence >= limit { return .end }
       guard let open else {
-        if segments.isEmpty, try !listAgain() { return .end }
+        while segments.isEmpty {
+          guard try listAgain() else { return .end }
+        }
         if let damage = try openSegment() {
           if try listAgain() { continue }
           return stay(damage)
@@ -180,8 +182,17 @@ public struct LogReader: ~Copyable {
       segments.removeFirst(target)
       open = nil
       guard let file = try openFile(segments[0]) else { return false }
-      // The segment's own header may be what is damaged; the log's origin is known from before.
-      let header = SegmentHeader(origin: origin, previous: pending.position, durableSequence: 0)
+      window.invalidate()
+      let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
+      let header: SegmentHeader
+      do {
+        let found = try SegmentHeader(parsing: window.bytes(at: 0, count: count).bytes)
+        guard found.origin == origin else { throw FormatViolation.segmentMagic }
+        header = found
+      } catch {
+        // The segment's own header is what is damaged; the log's origin is known from before.
+        header = SegmentHeader(origin: origin, previous: pending.position, durableSequence: 0)
+      }
       open = OpenSegment(file: file, size: try file.size(), header: header)
     }
     window.invalidate()
@@ -328,7 +339,7 @@ public struct LogReader: ~Copyable {
           ? .chain(found: header.firstSequence)
           : .segmentStart(found: header.firstSequence), file)
     }
-    guard header.firstSequence > 1 || header.previousCRC == 0 else {
+    guard header.firstSequence > 1 || header.previous == .start else {
       return try headerDamage(.violation(.frameNumbers), file)
     }
     position = expected
@@ -403,6 +414,11 @@ public struct LogReader: ~Copyable {
       self.open = nil
       return .stepped
     }
+    if segments.count > 1, !listing.isEmpty, !listing.contains(segments[0]) {
+      // Retired under the reader, and what came behind it too.
+      throw .notRetained(
+        sequence: position.sequence + 1, oldest: segments[1].firstSequence ?? position.sequence)
+    }
     let isLast = segments.count == 1
     if isLast, position.sequence >= knownDurable, !searchesBehindEnd { return .end }
     var search = DamageSearch(
@@ -436,10 +452,11 @@ public struct LogReader: ~Copyable {
     guard let directory else { return false }
     let found = try SegmentFile.list(directory, in: fileSystem)
     guard found != listing else { return false }
-    listing = found
+    // Remembered only where `segments` is: an error is the same again when asked again.
     if open != nil, let current = segments.first {
       // The open segment is read to its end, whether or not it still has a name.
       segments = [current] + found.filter { $0.firstSequence! > current.firstSequence! }
+      listing = found
       return true
     }
     let wanted = max(1, position.map { $0.sequence + 1 } ?? fromSequence)
@@ -450,6 +467,7 @@ public struct LogReader: ~Copyable {
     } else {
       segments = found
     }
+    listing = found
     return true
   }
 }

@@ -163,7 +163,10 @@ public final class LogWriter {
       // the next frame may go into another segment, and then nobody would sync this one again.
       do {
         try active.file.zero(active.end..<active.end + UInt64(done))
-        if done > 0 { try active.file.sync() }
+        if done > 0 {
+          try background?.drain(usingThread: options.usesThreads)
+          try active.file.sync()
+        }
       } catch {
         throw stop(error.at(active.path))
       }
@@ -282,6 +285,7 @@ public final class LogWriter {
     _ new: Epoch, reason: EpochChange.Reason
   ) throws(WALError) -> LogPosition {
     precondition(new > epoch, "an epoch is higher than the one before it")
+    precondition(new.number < Format.sequenceLimit, "numbers used up")
     var frame = FrameBuilder(capacityBytes: 256)
     frame.append(EpochChange(reason: reason, previous: position.epoch))
     let old = epoch

@@ -57,7 +57,7 @@ public struct SegmentHeader: Hashable, Sendable {
     durableSequence = bytes.number(at: 48, as: UInt64.self)
     previousCRC = bytes.number(at: 56, as: UInt32.self)
     guard firstSequence >= 1, firstSequence < Format.sequenceLimit,
-      durableSequence < firstSequence
+      durableSequence < firstSequence, previousEpoch.number < Format.sequenceLimit
     else { throw .frameNumbers }
   }
 

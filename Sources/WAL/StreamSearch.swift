@@ -12,6 +12,8 @@ struct StreamSearch {
   /// True where no frame begins: bytes behind the last frame of a segment mean nothing when the
   /// next segment goes on from it.
   private let mayBeUnused: Bool
+  /// True where durable numbers speak of another disk and prove nothing.
+  private var isShipped: Bool
   /// Bytes in front that are not looked at.
   private var skipBytes: Int
 
@@ -25,13 +27,14 @@ struct StreamSearch {
 
   init(
     failure: FrameStream.Failure, position: LogPosition?, origin: UInt64?, isCorrupt: Bool,
-    mayBeUnused: Bool, skipBytes: Int
+    mayBeUnused: Bool, isShipped: Bool, skipBytes: Int
   ) {
     self.failure = failure
     self.position = position
     self.origin = origin
     self.isCorrupt = isCorrupt
     self.mayBeUnused = mayBeUnused
+    self.isShipped = isShipped
     self.skipBytes = skipBytes
   }
 
@@ -93,7 +96,7 @@ struct StreamSearch {
   ) -> Bool {
     let before = LogPosition(
       epoch: position.epoch, sequence: header.firstSequence - 1, crc: header.previousCRC)
-    return note(durable: header.durableSequence, offset, before)
+    return note(durable: isShipped ? 0 : header.durableSequence, offset, before)
   }
 
   private mutating func noteSegment(
@@ -107,6 +110,7 @@ struct StreamSearch {
       return false
     }
     guard header.origin == origin, header.previousEpoch >= position.epoch else { return false }
+    isShipped = header.isShipped
     if mayBeUnused, wholeBehind == nil, header.previous == position {
       isUnused = true
       continuation = (buffer.offset, position)

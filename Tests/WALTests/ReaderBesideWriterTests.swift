@@ -145,7 +145,30 @@ struct ReaderBesideWriterTests {
       position: LogPosition(epoch: Epoch(number: 1, node: 7), sequence: 1_000, crc: 5))
     let writer = try fixture.open().writer
     try fixture.write(1...1, to: writer)
-    #expect(throws: WALError.notRetained(sequence: 5, oldest: 1_001)) { try reader.next() }
+    for _ in 0..<2 {
+      #expect(throws: WALError.notRetained(sequence: 5, oldest: 1_001)) { try reader.next() }
+    }
+    for path in fixture.segments { fixture.disk.delete(path) }
+    guard case .end = try reader.next() else { throw WALError.setting("something in nothing") }
+  }
+
+  @Test("that falls behind what is retained says so, and does not call it damage")
+  func fallenBehind() throws {
+    let fixture = LogFixture()
+    let writer = try fixture.open().writer
+    try fixture.write(1...5, valueBytes: 500, to: writer)
+    var reader = try LogReader(directory: "/data/wal", fileSystem: fixture.disk)
+    while case .frame = try reader.next() {}
+    let end = reader.end!.sequence
+    try fixture.write(6...60, valueBytes: 500, to: writer)
+    writer.retire(through: 50)
+    while writer.backgroundStep() {}
+    var sequence = end
+    let error = #expect(throws: WALError.self) {
+      while case .frame(let header) = try reader.next() { sequence = header.lastSequence }
+    }
+    #expect(
+      error == .notRetained(sequence: sequence + 1, oldest: writer.oldestSequence))
   }
 
   @Test("gives up on a segment that somebody keeps locked, and says which")

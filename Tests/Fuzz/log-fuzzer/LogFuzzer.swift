@@ -8,10 +8,12 @@ func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let input = Array(UnsafeBufferPointer(start: start, count: count))
   guard let mode = input.first else { return 0 }
   let bytes = Array(input.dropFirst())
-  switch mode % 4 {
+  switch mode % 6 {
   case 0: fuzzRecords(bytes)
   case 1: fuzzSegment(bytes)
   case 2: fuzzSegment(ChecksumRepair.repairedAll(bytes))
+  case 3: fuzzStream(bytes, piece: 1 + Int(mode) / 6 * 37)
+  case 4: fuzzStream(ChecksumRepair.repairedAll(bytes), piece: 1 + Int(mode) / 6 * 37)
   default: fuzzText(bytes)
   }
   return 0
@@ -56,6 +58,10 @@ private func fuzzSegment(_ bytes: [UInt8]) {
   } catch {}
   do {
     let writer = try LogRecovery.open(options).writer
+    if writer.owesEpoch {
+      let next = Epoch(number: writer.epoch.number + 1, node: options.node)
+      try writer.startEpoch(next, reason: .recovered)
+    }
     var frame = FrameBuilder(capacityBytes: 256)
     frame.append(.put, key: ([1] as [UInt8]).span.bytes, value: RawSpan())
     let position = try writer.commit(&frame)
@@ -73,6 +79,38 @@ private func fuzzSegment(_ bytes: [UInt8]) {
     }
   }
 }
+
+/// The same bytes as they come through a pipe, in pieces of that size.
+private func fuzzStream(_ bytes: [UInt8], piece: Int) {
+  var stream = FrameStream()
+  var start = 0
+  var isSearching = false
+  while true {
+    do {
+      if isSearching {
+        guard stream.findEvidence() else { throw Hungry() }
+        isSearching = false
+        if let damage = stream.verdict(path: "-"), damage.continuation == nil { return }
+      }
+      guard let event = try stream.next() else { throw Hungry() }
+      guard case .frame(let header) = event else { continue }
+      try stream.withRecords { try walk($0, header.recordCount) }
+    } catch is FrameStream.Failure {
+      isSearching = true
+    } catch is Hungry {
+      guard start < bytes.count else { return }
+      let end = min(bytes.count, start + piece)
+      bytes[start..<end].withUnsafeBytes { stream.feed($0) }
+      start = end
+      if start == bytes.count { stream.finish() }
+    } catch {
+      preconditionFailure("a checked frame does not parse: \(error)")
+    }
+  }
+}
+
+/// The decoder wants more bytes.
+private struct Hungry: Error {}
 
 private func walk(_ records: RawSpan, _ count: UInt32) throws {
   var cursor = RecordCursor(count: count)
