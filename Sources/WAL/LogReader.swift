@@ -14,12 +14,7 @@ public struct LogReader: ~Copyable {
   }
 
   private let fileSystem: any FileSystem
-  /// Nil when the files were given one by one and nothing can appear behind them.
-  private let directory: String?
-  /// The directory as it was listed last.
-  private var listing: [SegmentFile]
-  /// The segment that is being read, or comes next, and those behind it.
-  private var segments: [SegmentFile]
+  private var list: SegmentList
   private var open: OpenSegment?
   private var window = ReadWindow()
   private var offset: UInt64 = 0
@@ -47,7 +42,7 @@ public struct LogReader: ~Copyable {
   /// The header of the segment that is being read.
   public var segmentHeader: SegmentHeader? { open?.header }
   /// The file that is being read.
-  public var path: String? { segments.first?.path }
+  public var path: String? { list.current?.path }
   /// Where in it the next frame is expected.
   public var nextOffset: UInt64 { offset }
   /// Where in it the last frame begins.
@@ -76,19 +71,15 @@ public struct LogReader: ~Copyable {
     directory: String, from: UInt64? = nil, fileSystem: any FileSystem = SystemFileSystem()
   ) throws(WALError) {
     self.fileSystem = fileSystem
-    self.directory = directory
     fromSequence = from ?? 0
-    listing = []
-    segments = []
+    list = SegmentList(directory: directory, fileSystem: fileSystem)
     _ = try listAgain()
   }
 
   /// Reads these segments, in this order, as one log.
   public init(files: [SegmentFile], fileSystem: any FileSystem = SystemFileSystem()) {
     self.fileSystem = fileSystem
-    directory = nil
-    listing = []
-    segments = files
+    list = SegmentList(files: files, fileSystem: fileSystem)
     fromSequence = 0
   }
 
@@ -118,7 +109,7 @@ public struct LogReader: ~Copyable {
     while true {
       if let position, position.sequence >= limit { return .end }
       guard let open else {
-        while segments.isEmpty {
+        while list.current == nil {
           guard try listAgain() else { return .end }
         }
         if let damage = try openSegment() {
@@ -175,13 +166,13 @@ public struct LogReader: ~Copyable {
   /// - Returns: false when there is nothing whole behind it.
   public mutating func resume() throws(WALError) -> Bool {
     guard let pending, let origin,
-      let target = segments.firstIndex(where: { $0.path == pending.path })
+      let target = list.segments.firstIndex(where: { $0.path == pending.path })
     else { return false }
     self.pending = nil
     if target > 0 || open == nil {
-      segments.removeFirst(target)
+      list.step(over: target)
       open = nil
-      guard let file = try openFile(segments[0]) else { return false }
+      guard let file = try list.open(wanted: wanted) else { return false }
       window.invalidate()
       let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
       let header: SegmentHeader
@@ -285,7 +276,7 @@ public struct LogReader: ~Copyable {
 
   /// True when the next segment's name says that the log goes on there.
   private var doesNextSegmentFollow: Bool {
-    segments.count > 1 && segments[1].firstSequence == position!.sequence + 1
+    list.next?.firstSequence == position!.sequence + 1
   }
 
   private mutating func classify(_ bad: Bad, in open: OpenSegment) throws(WALError) -> Damage {
@@ -294,7 +285,7 @@ public struct LogReader: ~Copyable {
     try search.scan(
       open.file, size: open.size, from: bad.searchFrom, atFrame: bad.isAtFrame,
       isShipped: open.header.isShipped, window: &window)
-    try search.scan(later: segments.dropFirst(), in: fileSystem, window: &window)
+    try search.scan(later: list.later, in: fileSystem, window: &window)
     var damage = search.verdict(
       bad.finding, path: path!, offset: offset, knownDurable: knownDurable)
     if bad.isCorrupt { damage.kind = .corrupt }
@@ -307,8 +298,8 @@ public struct LogReader: ~Copyable {
   ///
   /// - Returns: what is wrong with it; nil when it was opened, or when the list has changed.
   private mutating func openSegment() throws(WALError) -> Damage? {
-    let segment = segments[0]
-    guard let file = try openFile(segment) else { return nil }
+    let segment = list.current!
+    guard let file = try list.open(wanted: wanted) else { return nil }
     window.invalidate()
     let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
     let header: SegmentHeader
@@ -348,31 +339,11 @@ public struct LogReader: ~Copyable {
     return nil
   }
 
-  /// Opens a segment and keeps it from being recycled while it is read.
-  ///
-  /// - Returns: nil when the list of segments has changed instead.
-  private mutating func openFile(_ segment: SegmentFile) throws(WALError) -> (any File)? {
-    let file: any File
-    do {
-      file = try fileSystem.open(segment.path, .readOnly)
-    } catch {
-      guard error.isNotFound, try listAgain() else { throw error }
-      return nil
-    }
-    // Whoever recycles the segment has it locked for a moment before it loses its name.
-    for _ in 0..<100 {
-      if try file.tryLock(exclusive: false) { return file }
-      if try listAgain() { return nil }
-      pause(milliseconds: 1)
-    }
-    throw .locked(path: segment.path, holder: "another process, which does not let it be read")
-  }
-
   /// A damaged or foreign segment header. What is behind it is read as frames of this log.
   private mutating func headerDamage(
     _ finding: Damage.Finding, _ file: any File
   ) throws(WALError) -> Damage {
-    let sequence = (segments[0].firstSequence ?? 1) - 1
+    let sequence = (list.current?.firstSequence ?? 1) - 1
     let position =
       self.position
       ?? LogPosition(epoch: LogPosition.start.epoch, sequence: sequence, crc: 0)
@@ -387,7 +358,7 @@ public struct LogReader: ~Copyable {
     try search.scan(
       file, size: try file.size(), from: UInt64(Format.segmentHeaderBytes), atFrame: false,
       isShipped: false, window: &window)
-    try search.scan(later: segments.dropFirst(), in: fileSystem, window: &window)
+    try search.scan(later: list.later, in: fileSystem, window: &window)
     var damage = search.verdict(finding, path: file.path, offset: 0, knownDurable: knownDurable)
     damage.kind = .corrupt
     return damage
@@ -402,31 +373,30 @@ public struct LogReader: ~Copyable {
   /// Goes from the end of one segment to the next one, if that is where the log goes on.
   private mutating func stepOver(_ open: OpenSegment) throws(WALError) -> StepResult {
     let position = position!
-    if segments.count == 1, try listAgain() {
+    if list.next == nil, try listAgain() {
       // The writer may have filled this segment before it began the next one.
       window.invalidate()
       return .stepped
     }
-    if segments.count > 1,
-      segments[1].firstSequence.map({ $0 <= position.sequence + 1 }) ?? true
-    {
-      segments.removeFirst()
+    let next = list.next
+    if let next, next.firstSequence.map({ $0 <= position.sequence + 1 }) ?? true {
+      list.step()
       self.open = nil
       return .stepped
     }
-    if segments.count > 1, !listing.isEmpty, !listing.contains(segments[0]) {
+    if let next, list.isCurrentRetired {
       // Retired under the reader, and what came behind it too.
       throw .notRetained(
-        sequence: position.sequence + 1, oldest: segments[1].firstSequence ?? position.sequence)
+        sequence: position.sequence + 1, oldest: next.firstSequence ?? position.sequence)
     }
-    let isLast = segments.count == 1
+    let isLast = next == nil
     if isLast, position.sequence >= knownDurable, !searchesBehindEnd { return .end }
     var search = DamageSearch(
       position: position, checksum: open.checksum, origin: open.header.origin)
     let isRestZero = try search.scan(
       open.file, size: open.size, from: offset, atFrame: false,
       isShipped: open.header.isShipped, window: &window)
-    try search.scan(later: segments.dropFirst(), in: fileSystem, window: &window)
+    try search.scan(later: list.later, in: fileSystem, window: &window)
     if isLast, isRestZero, search.proof == nil, search.continuation == nil {
       guard position.sequence < knownDurable else { return .end }
       return .damage(
@@ -444,30 +414,12 @@ public struct LogReader: ~Copyable {
       search.verdict(finding, path: path!, offset: offset, knownDurable: knownDurable))
   }
 
-  /// Lists the directory, and chooses the segments to go on with.
-  ///
-  /// - Returns: false when nothing has changed.
-  /// - Throws: `notRetained` when the next record wanted is in no segment any more.
+  /// The next sequence number to be read; nil for the log's first.
+  private var wanted: UInt64? {
+    position.map { $0.sequence + 1 } ?? (fromSequence > 0 ? fromSequence : nil)
+  }
+
   private mutating func listAgain() throws(WALError) -> Bool {
-    guard let directory else { return false }
-    let found = try SegmentFile.list(directory, in: fileSystem)
-    guard found != listing else { return false }
-    // Remembered only where `segments` is: an error is the same again when asked again.
-    if open != nil, let current = segments.first {
-      // The open segment is read to its end, whether or not it still has a name.
-      segments = [current] + found.filter { $0.firstSequence! > current.firstSequence! }
-      listing = found
-      return true
-    }
-    let wanted = max(1, position.map { $0.sequence + 1 } ?? fromSequence)
-    if let start = found.lastIndex(where: { $0.firstSequence! <= wanted }) {
-      segments = Array(found[start...])
-    } else if let first = found.first, position != nil || fromSequence > 0 {
-      throw .notRetained(sequence: wanted, oldest: first.firstSequence!)
-    } else {
-      segments = found
-    }
-    listing = found
-    return true
+    try list.refresh(isReading: open != nil, wanted: wanted)
   }
 }

@@ -65,7 +65,7 @@ import WAL
     follower.send(SIGTERM)
     let outcome = try await follower.outcome()
     #expect(outcome.status == 3)
-    #expect(outcome.errors.contains("sequence number 21 to 21: corrupt"))
+    #expect(outcome.errors.contains("sequence number 21: corrupt"))
   }
 
   @Test("--to-seq ends it")

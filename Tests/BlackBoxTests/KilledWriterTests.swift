@@ -30,6 +30,8 @@ import WAL
           "--batch", "\(Int.random(in: 1...20, using: &numbers))",
           "--value-bytes", "\(Int.random(in: 20...3_000, using: &numbers))",
           "--sync", ["always", "none", "interval:2"][round % 3],
+          // Where nothing waits for the disk, a busy machine would fill it before the kill comes.
+          "--delay-ms", round % 3 == 0 ? "0" : "1",
         ], in: log.directory)
       let wanted = Int.random(in: 0...60, using: &numbers)
       _ = try await writer.output { $0.utf8.count(where: { $0 == 10 }) >= wanted }

@@ -48,7 +48,7 @@ import WAL
     #expect(outcome.status == 3)
     #expect(outcome.lines.count == 101)
     #expect(outcome.errors.hasPrefix("standard input: at byte "))
-    #expect(outcome.errors.contains("sequence number 41 to 41: corrupt"))
+    #expect(outcome.errors.contains("sequence number 41: corrupt"))
   }
 
   @Test("a segment that is left out is corrupt")

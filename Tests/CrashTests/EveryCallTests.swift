@@ -169,6 +169,56 @@ struct EveryCallTests {
     #expect(call > 20)
   }
 
+  @Test(
+    "that fails once, for lack of space or for no reason, loses nothing", arguments: [EIO, ENOSPC])
+  func failure(code: Int32) throws {
+    var call = 1
+    var wasReached = true
+    while wasReached {
+      wasReached = false
+      for seed in 0..<3 as Range<UInt64> {
+        var story = Story(seed: seed, policy: seed == 1 ? .none : .always)
+        let disk = story.disk
+        let target = call
+        disk.fault = { _, _ in disk.calls == target ? .fail(code) : nil }
+        // The story ends at what it is told; what it is not told does no harm.
+        do { try story.run() } catch {}
+        if disk.calls >= target { wasReached = true }
+        crash(disk, seed &+ UInt64(call))
+        #expect(try story.recover(diesAt: nil) == false)
+      }
+      call += 1
+    }
+    #expect(call > 200)
+  }
+
+  @Test("of a recovery that fails once is an error, and the next start is as if it had not been")
+  func failedRecovery() throws {
+    for seed in 0..<3 as Range<UInt64> {
+      var whole = Story(seed: seed, policy: .always)
+      try whole.run()
+      var call = 1
+      var wasReached = true
+      while wasReached {
+        var story = Story(seed: seed, policy: .always)
+        let disk = story.disk
+        let death = whole.disk.calls * (55 + Int(seed) * 15) / 100
+        disk.fault = { _, _ in disk.calls >= death ? .die : nil }
+        do { try story.run() } catch {}
+        crash(disk, 1)
+        let target = disk.calls + call
+        disk.fault = { _, _ in disk.calls == target ? .fail(EIO) : nil }
+        // Refused for the error, or done in spite of it; what it did is there either way.
+        do { _ = try story.recover(diesAt: nil) } catch is WALError {}
+        wasReached = disk.calls >= target
+        crash(disk, seed)
+        #expect(try story.recover(diesAt: nil) == false)
+        call += 1
+      }
+      #expect(call > 20)
+    }
+  }
+
   private func crash(_ disk: SimulatedDisk, _ seed: UInt64) {
     if seed % 4 == 0 { disk.restartProcess() } else { disk.losePower() }
   }
