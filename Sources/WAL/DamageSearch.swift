@@ -64,7 +64,7 @@ struct DamageSearch {
         offset += UInt64(Format.frameAlignmentBytes)
       }
     }
-    if isZero, offset < size {
+    if isZero, offset < size, !isDone {
       let count = try window.load(file, at: offset, count: Int(size - offset))
       isZero = window.bytes(at: offset, count: count).bytes.isZero
     }

@@ -267,6 +267,10 @@ public final class LogWriter {
     if !retired.isEmpty { supply.retire(retired) }
   }
 
+  /// Why the next segment is not ready, or a retired one not gone; nil when all is well. The log goes
+  /// on in spite of it, more slowly.
+  public var segmentError: WALError? { supply.lastError }
+
   /// The segments of the log, oldest first.
   public var segmentFiles: [SegmentFile] { segments }
   /// The oldest sequence number in the log.

@@ -63,8 +63,8 @@ final class SegmentSupply: Sendable {
     }
   }
 
-  /// The last thing that went wrong here; a lack of space, mostly. Nothing acknowledged is at
-  /// stake: the writer makes a segment itself when there is none.
+  /// What went wrong last, until a segment is ready again; a lack of space, mostly. Nothing
+  /// acknowledged is at stake: the writer makes a segment itself when there is none.
   var lastError: WALError? { state.withLock { $0.lastError } }
 
   /// The error after which the log must not go on.
@@ -172,6 +172,7 @@ final class SegmentSupply: Sendable {
       state.withLock {
         $0.filling = nil
         $0.ready = filling.spare
+        $0.lastError = nil
       }
     } else {
       state.withLock { $0.filling = filling }

@@ -272,6 +272,21 @@ struct LogWriterTests {
     }
   }
 
+  @Test("says why no segment is ready, until one is")
+  func segmentError() throws {
+    let fixture = LogFixture()
+    let writer = try fixture.open().writer
+    fixture.disk.capacityBytes = fixture.disk.usedBytes
+    while writer.backgroundStep() {}
+    let error = try #require(writer.segmentError)
+    #expect("\(error)".contains("No space left"))
+    fixture.disk.capacityBytes = nil
+    // Enough for a new segment, with which the next one is asked for again.
+    try fixture.write(1...10, valueBytes: 900, to: writer)
+    while writer.backgroundStep() {}
+    #expect(writer.segmentError == nil)
+  }
+
   @Test("remembers that an epoch is due, over clean stops and everything else, until it has begun")
   func epochDue() throws {
     var fixture = LogFixture()
