@@ -1,24 +1,47 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let nio: [Target.Dependency] = [
+  .product(name: "NIOCore", package: "swift-nio"),
+  .product(name: "NIOPosix", package: "swift-nio"),
+  .product(name: "NIOHTTP1", package: "swift-nio"),
+]
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let lifecycle: [Target.Dependency] = [
+  .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+  .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+]
+
 let package = Package(
   name: "shiplog",
   products: [
     .library(name: "WAL", targets: ["WAL"]),
+    .executable(name: "kv", targets: ["kv"]),
     .executable(name: "wal-dump", targets: ["wal-dump"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
     .target(name: "CChecksum"),
     .target(name: "WAL", dependencies: ["CChecksum"]),
+    .target(name: "Sharding"),
+    .target(name: "Engine", dependencies: ["WAL", "Sharding"]),
+    .target(name: "Client", dependencies: ["Sharding"] + nio),
+    .target(
+      name: "Server", dependencies: ["Engine", "Sharding", logging, metrics] + nio + lifecycle),
     .executableTarget(
-      name: "wal-dump",
-      dependencies: [
-        "WAL", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ],
-      path: "Sources/Tools/wal-dump"),
+      name: "kv", dependencies: ["Server", "Client", argumentParser, logging] + lifecycle,
+      path: "Sources/Tools/kv"),
+    .executableTarget(
+      name: "wal-dump", dependencies: ["WAL", argumentParser], path: "Sources/Tools/wal-dump"),
     .executableTarget(
       name: "log-benchmark", dependencies: ["WAL", "CChecksum"], path: "Benchmarks/log-benchmark"),
     .executableTarget(
@@ -26,8 +49,13 @@ let package = Package(
     .target(
       name: "SimulatedDisk", dependencies: ["WAL", "CChecksum"], path: "Tests/SimulatedDisk"),
     .testTarget(name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk"]),
+    .testTarget(name: "EngineTests", dependencies: ["Engine", "SimulatedDisk"]),
+    .testTarget(
+      name: "ServerTests",
+      dependencies: ["Server", .product(name: "NIOEmbedded", package: "swift-nio")]),
+    .testTarget(name: "ClientTests", dependencies: ["Client"]),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
-    .testTarget(name: "BlackBoxTests", dependencies: ["WAL", "wal-dump", "log-writer"]),
+    .testTarget(name: "BlackBoxTests", dependencies: ["WAL", "wal-dump", "log-writer", "kv"]),
   ],
   swiftLanguageModes: [.v6]
 )

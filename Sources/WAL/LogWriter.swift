@@ -33,6 +33,8 @@ public final class LogWriter {
   public var confirmedSequence: UInt64?
   /// How far the log has come, for other threads.
   public let progress: LogProgress
+  /// How long the last sync on the calling thread took.
+  public private(set) var lastSyncNanoseconds: UInt64 = 0
 
   private let options: LogOptions
   private let checksum: Checksum
@@ -123,12 +125,14 @@ public final class LogWriter {
   public func sync() throws(WALError) {
     try checkRunning()
     guard progress.durable < position.sequence, let active else { return }
+    let start = options.clock.monotonicNanoseconds()
     do {
       try background?.drain(usingThread: options.usesThreads)
       try active.file.sync()
     } catch {
       throw stop(error.at(active.path))
     }
+    lastSyncNanoseconds = options.clock.monotonicNanoseconds() - start
     progress.setDurable(position.sequence)
   }
 

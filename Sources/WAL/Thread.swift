@@ -19,7 +19,18 @@ package final class Monitor<State>: @unchecked Sendable {
     self.state = state
     mutex = .allocate(capacity: 1)
     condition = .allocate(capacity: 1)
-    precondition(pthread_mutex_init(mutex, nil) == 0 && pthread_cond_init(condition, nil) == 0)
+    precondition(pthread_mutex_init(mutex, nil) == 0)
+    #if canImport(Darwin)
+      precondition(pthread_cond_init(condition, nil) == 0)
+    #else
+      // Deadlines are on the monotonic clock: nobody oversleeps because somebody set the time.
+      var attributes = pthread_condattr_t()
+      precondition(
+        pthread_condattr_init(&attributes) == 0
+          && pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0
+          && pthread_cond_init(condition, &attributes) == 0)
+      pthread_condattr_destroy(&attributes)
+    #endif
   }
 
   deinit {
@@ -53,6 +64,22 @@ package final class Monitor<State>: @unchecked Sendable {
       pthread_cond_wait(condition, mutex)
     }
   }
+
+  #if !canImport(Darwin)
+    /// The same, but not beyond a time of the monotonic clock.
+    ///
+    /// - Returns: nil when that time has come first.
+    package func wait<R>(untilNanoseconds deadline: UInt64, _ body: (inout State) -> R?) -> R? {
+      var time = timespec(
+        tv_sec: Int(deadline / 1_000_000_000), tv_nsec: Int(deadline % 1_000_000_000))
+      pthread_mutex_lock(mutex)
+      defer { pthread_mutex_unlock(mutex) }
+      while true {
+        if let result = body(&state) { return result }
+        if pthread_cond_timedwait(condition, mutex, &time) == ETIMEDOUT { return body(&state) }
+      }
+    }
+  #endif
 }
 
 /// A thread that runs one closure.

@@ -1,0 +1,31 @@
+/// Where a 307 sends the client: the same request, on the right node.
+struct Redirection: Equatable {
+  var address: NodeAddress
+  var target: String
+
+  /// - Parameters:
+  ///   - location: `http://host:port/path?query`, or `/path?query` on the same node.
+  ///   - address: of the node that answered.
+  /// - Returns: nil for any other location.
+  init?(location: String, from address: NodeAddress) {
+    if location.hasPrefix("/") {
+      guard !location.hasPrefix("//") else { return nil }
+      self.init(address: address, target: location)
+      return
+    }
+    guard let scheme = location.firstRange(of: "://") else { return nil }
+    let rest = location[scheme.upperBound...]
+    let slash = rest.firstIndex(of: "/") ?? rest.endIndex
+    do {
+      let address = try NodeAddress(parsing: String(location[..<slash]))
+      self.init(address: address, target: slash == rest.endIndex ? "/" : String(rest[slash...]))
+    } catch {
+      return nil
+    }
+  }
+
+  private init(address: NodeAddress, target: String) {
+    self.address = address
+    self.target = target
+  }
+}

@@ -1,0 +1,111 @@
+import Synchronization
+import WAL
+
+/// How long the stages of one group commit took, and how much it was.
+public struct CommitReport: Sendable {
+  public var records: Int
+  public var bytes: Int
+  /// Conditions judged, records copied.
+  public var gatherNanoseconds: UInt64
+  /// Written to the file and, under `always`, synced.
+  public var writeNanoseconds: UInt64
+  /// The sync alone; 0 where there was none.
+  public var syncNanoseconds: UInt64
+  /// Applied to the index.
+  public var applyNanoseconds: UInt64
+}
+
+/// What a committer tells those who run it. Called on its thread.
+public protocol CommitterObserver: AnyObject, Sendable {
+  func committed(_ report: CommitReport)
+  /// The log has failed and takes no more writes. What was not acknowledged until now never is.
+  func failed(_ error: WALError)
+}
+
+/// The thread that owns the log: it makes writes durable, and then visible.
+///
+/// Whatever waits becomes one frame: conditions are judged in order, against the index and what
+/// stands before them in the frame; the frame is written and synced; its records are applied in
+/// order; each submission goes back to its owner. Meanwhile the next frame's writes gather.
+public final class Committer: Sendable {
+  /// Writes that wait or are being committed are bounded by this. Above it there is no room.
+  public static let inFlightBytesMax = 64 << 20
+  /// A frame takes no further request above this.
+  static let frameBytesMax = 4 << 20
+
+  private struct Intake {
+    var waiting: [Submission] = []
+    var isClosing = false
+    /// What closing the log came to; nil as long as it is open.
+    var closed: Result<Void, WALError>?
+  }
+
+  private let intake = Monitor(Intake())
+  private let inFlight = Atomic(0)
+
+  init() {}
+
+  /// False when so much is in flight that a write of that size has to be refused: overload.
+  public func hasRoom(forBytes bytes: Int) -> Bool {
+    inFlight.load(ordering: .relaxed) + bytes <= Self.inFlightBytesMax
+  }
+
+  /// Bytes of the writes that wait or are being committed.
+  public var inFlightBytes: Int { inFlight.load(ordering: .relaxed) }
+
+  /// Hands writes over. They come back to the submission's owner, each with its outcome.
+  public func submit(_ submission: Submission) {
+    inFlight.add(submission.bytes, ordering: .relaxed)
+    let isClosed = intake.withLock { intake in
+      if intake.closed == nil { intake.waiting.append(submission) }
+      return intake.closed != nil
+    }
+    guard !isClosed else {
+      for index in submission.requests.indices { submission.requests[index].outcome = .stopped }
+      giveBack(submission)
+      return
+    }
+    intake.signal { _ in }
+  }
+
+  private func giveBack(_ submission: Submission) {
+    inFlight.subtract(submission.bytes, ordering: .relaxed)
+    submission.owner.completed(submission)
+  }
+
+  /// Commits what waits, then closes the log, and returns when that is done.
+  func close() throws(WALError) {
+    intake.signal { $0.isClosing = true }
+    try intake.wait { $0.closed }.get()
+  }
+
+  /// Runs until `close`; on a thread of its own.
+  func run(_ work: consuming CommitterWork) {
+    var batch: [Submission] = []
+    var isClosing = false
+    var deadline = work.tick()
+    while !isClosing {
+      let take = { (intake: inout Intake) -> Bool? in
+        if intake.waiting.isEmpty { return intake.isClosing ? true : nil }
+        swap(&batch, &intake.waiting)
+        return false
+      }
+      if let deadline {
+        isClosing = intake.wait(untilNanoseconds: deadline, take) ?? false
+      } else {
+        isClosing = intake.wait(take)
+      }
+      work.commit(batch) { giveBack($0) }
+      batch.removeAll(keepingCapacity: true)
+      deadline = work.tick()
+    }
+    let result = work.close()
+    let rest = intake.withLock { intake in
+      intake.closed = result
+      defer { intake.waiting = [] }
+      return intake.waiting
+    }
+    work.refuse(rest) { giveBack($0) }
+    intake.signal { _ in }
+  }
+}

@@ -1,0 +1,259 @@
+import WAL
+
+/// The committer's work without its thread: turns submissions into frames, and frames into state.
+///
+/// Belongs to one thread.
+struct CommitterWork: ~Copyable {
+  private let log: LogWriter
+  private let index: Index
+  private let options: Options
+  private weak let observer: (any CommitterObserver)?
+  private let clock: LogClock
+
+  struct Options: Sendable {
+    /// Puts are refused when keys and values take that much.
+    var memoryBytesMax: Int?
+  }
+
+  /// A request whose records are in the frame, or whose outcome depends on some that are.
+  private struct Pending {
+    var submission: Int
+    var request: Int
+    /// What becomes of it when the frame is durable, where that is known already.
+    var outcome: WriteRequest.Outcome?
+  }
+
+  private var frame = FrameBuilder()
+  private var pending: [Pending] = []
+  private var keys = PendingKeys()
+  private var gatherStart: UInt64 = 0
+  private var hasFailed = false
+
+  init(log: LogWriter, index: Index, options: Options, clock: LogClock,
+    observer: (any CommitterObserver)?)
+  {
+    self.log = log
+    self.index = index
+    self.options = options
+    self.clock = clock
+    self.observer = observer
+  }
+
+  /// Decides every request's outcome, and gives the submissions back in their order.
+  mutating func commit(_ submissions: [Submission], giveBack: (Submission) -> Void) {
+    guard !submissions.isEmpty else { return }
+    gatherStart = clock.monotonicNanoseconds()
+    let tracksKeys = submissions.contains { $0.isConditional }
+    var given = 0
+    for number in submissions.indices {
+      let submission = submissions[number]
+      for request in submission.requests.indices {
+        let bytes = submission.requests[request].records.count
+        let isPurge = submission.requests[request].kind == .purge
+        if frame.recordsBytes + bytes > Committer.frameBytesMax || isPurge {
+          flush(submissions)
+          while given < number {
+            giveBack(submissions[given])
+            given += 1
+          }
+        }
+        gather(number, request, in: submission, tracksKeys: tracksKeys)
+        // A purge touches keys that nobody has listed: what follows is judged after it.
+        if isPurge { flush(submissions) }
+      }
+    }
+    flush(submissions)
+    while given < submissions.count {
+      giveBack(submissions[given])
+      given += 1
+    }
+  }
+
+  /// The outcome of writes that came after the log was closed.
+  func refuse(_ submissions: [Submission], giveBack: (Submission) -> Void) {
+    for submission in submissions {
+      for request in submission.requests.indices {
+        submission.requests[request].outcome = .stopped
+      }
+      giveBack(submission)
+    }
+  }
+
+  // MARK: - Gathering
+
+  private mutating func gather(
+    _ number: Int, _ position: Int, in submission: Submission, tracksKeys: Bool
+  ) {
+    let request = submission.requests[position]
+    let bytes = submission.recordBytes
+    let records = UnsafeRawBufferPointer(rebasing: bytes[request.records])
+    var outcome: WriteRequest.Outcome?
+    var dependsOnFrame = false
+    if hasFailed {
+      outcome = .stopped
+    } else if request.kind == .delete || request.condition != .always {
+      let key = Self.key(ofRecord: records)
+      let version: UInt64?
+      if let inFrame = keys.find(key, request.hash) {
+        version = inFrame
+        dependsOnFrame = true
+      } else {
+        version = index.version(key, request.hash)
+      }
+      if !request.condition.holds(for: version, versions: submission.versions) {
+        outcome = .conditionFailed
+      } else if request.kind == .delete, version == nil {
+        outcome = .absent
+      }
+    }
+    if outcome == nil, request.kind == .put || request.kind == .batch, !hasMemory(for: records) {
+      outcome = .memoryFull
+    }
+    if let outcome {
+      if dependsOnFrame {
+        pending.append(Pending(submission: number, request: position, outcome: outcome))
+      } else {
+        submission.requests[position].outcome = outcome
+      }
+      return
+    }
+    let first = log.position.sequence + UInt64(frame.recordCount) + 1
+    frame.append(encoded: records.bytes, count: request.recordCount)
+    submission.requests[position].version = first + UInt64(request.recordCount) - 1
+    pending.append(Pending(submission: number, request: position))
+    if tracksKeys { track(records, request, first: first) }
+  }
+
+  private func hasMemory(for records: UnsafeRawBufferPointer) -> Bool {
+    guard !index.hasFullStripe else { return false }
+    guard let most = options.memoryBytesMax else { return true }
+    return index.memoryBytes + frame.recordsBytes + records.count <= most
+  }
+
+  /// The key of the one record in `records`.
+  private static func key(ofRecord records: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    let record = parse(records.bytes, at: 0)
+    return UnsafeRawBufferPointer(rebasing: records[record.key])
+  }
+
+  private static func parse(_ records: RawSpan, at offset: Int) -> Record {
+    do {
+      return try Record(parsing: records, at: offset)
+    } catch {
+      preconditionFailure("a submission holds a record that is not valid: \(error)")
+    }
+  }
+
+  private mutating func track(
+    _ records: UnsafeRawBufferPointer, _ request: WriteRequest, first: UInt64
+  ) {
+    var offset = 0
+    for number in 0..<UInt64(request.recordCount) {
+      let record = Self.parse(records.bytes, at: offset)
+      offset = record.end
+      guard record.type == .put || record.type == .delete else { continue }
+      let key = UnsafeRawBufferPointer(rebasing: records[record.key])
+      let hash = request.kind == .batch ? index.hasher(key) : request.hash
+      keys.set(key, hash, version: record.type == .put ? first + number : nil)
+    }
+  }
+
+  // MARK: - Committing
+
+  private mutating func flush(_ submissions: [Submission]) {
+    guard !pending.isEmpty else { return }
+    var report = CommitReport(
+      records: Int(frame.recordCount), bytes: frame.recordsBytes, gatherNanoseconds: 0,
+      writeNanoseconds: 0, syncNanoseconds: 0, applyNanoseconds: 0)
+    let written = clock.monotonicNanoseconds()
+    report.gatherNanoseconds = written - gatherStart
+    do {
+      try log.commit(&frame)
+      let applied = clock.monotonicNanoseconds()
+      report.writeNanoseconds = applied - written
+      report.syncNanoseconds = log.lastSyncNanoseconds
+      for item in pending { apply(item, submissions[item.submission]) }
+      index.setApplied(log.position.sequence)
+      gatherStart = clock.monotonicNanoseconds()
+      report.applyNanoseconds = gatherStart - applied
+      observer?.committed(report)
+    } catch {
+      let outcome: WriteRequest.Outcome
+      if case .diskFull = error {
+        outcome = .diskFull
+      } else {
+        outcome = .failed
+        fail(error)
+      }
+      for item in pending {
+        submissions[item.submission].requests[item.request].outcome = outcome
+      }
+      frame.removeAll()
+    }
+    pending.removeAll(keepingCapacity: true)
+    keys.removeAll()
+  }
+
+  private mutating func fail(_ error: WALError) {
+    guard !hasFailed else { return }
+    hasFailed = true
+    observer?.failed(error)
+  }
+
+  /// Makes the request's records visible: they are durable.
+  private func apply(_ item: Pending, _ submission: Submission) {
+    let request = submission.requests[item.request]
+    if let outcome = item.outcome {
+      submission.requests[item.request].outcome = outcome
+      return
+    }
+    let records = UnsafeRawBufferPointer(rebasing: submission.recordBytes[request.records])
+    var version = request.version - UInt64(request.recordCount)
+    var offset = 0
+    for _ in 0..<request.recordCount {
+      let record = Self.parse(records.bytes, at: offset)
+      offset = record.end
+      version += 1
+      let hash =
+        request.kind == .batch
+        ? index.hasher(UnsafeRawBufferPointer(rebasing: records[record.key])) : request.hash
+      let change = index.apply(record, in: records, hash, version: version)
+      submission.requests[item.request].outcome =
+        switch (request.kind, change) {
+        case (.put, .replaced): .replaced
+        case (.put, _): .created
+        case (.delete, _): .deleted
+        default: .done
+        }
+      if case .purged(let removed) = change {
+        submission.requests[item.request].removed = removed
+      }
+    }
+  }
+
+  // MARK: - Time and end
+
+  /// Does what the log has to do from time to time.
+  ///
+  /// - Returns: when to call again, on the monotonic clock; nil when only a write changes that.
+  mutating func tick() -> UInt64? {
+    guard !hasFailed else { return nil }
+    let index = index
+    do {
+      defer { index.setApplied(log.position.sequence) }
+      return try log.tick { index.digest().encoded }
+    } catch {
+      fail(error)
+      return nil
+    }
+  }
+
+  func close() -> Result<Void, WALError> {
+    do {
+      try log.close(markContent: index.digest().encoded)
+      return .success(())
+    } catch {
+      return .failure(error)
+    }
+  }
+}

@@ -1,0 +1,106 @@
+/// A key, its value and its version, as a run of bytes in a stripe's arena:
+///
+///     0   8  version
+///     8   2  key length
+///     10  2  flags: 1 dead, 2 expiry, 4 large
+///     12  4  value length
+///     16  8  expiry, milliseconds since 1970        (flag expiry)
+///         8  a counted reference to the value       (flag large)
+///            key; then the value, unless it is large
+///
+/// and up to seven bytes of padding.
+struct Entry {
+  static let headerBytes = 16
+  /// Values above this are kept outside the arena.
+  static let inlineValueBytesMax = 2_048
+
+  struct Flags: OptionSet {
+    let rawValue: UInt16
+    static let dead = Flags(rawValue: 1)
+    static let expiry = Flags(rawValue: 2)
+    static let large = Flags(rawValue: 4)
+  }
+
+  let base: UnsafeMutableRawPointer
+
+  var version: UInt64 { base.load(as: UInt64.self) }
+  var keyCount: Int { Int(base.load(fromByteOffset: 8, as: UInt16.self)) }
+  var valueCount: Int { Int(base.load(fromByteOffset: 12, as: UInt32.self)) }
+  var flags: Flags {
+    get { Flags(rawValue: base.load(fromByteOffset: 10, as: UInt16.self)) }
+    nonmutating set { base.storeBytes(of: newValue.rawValue, toByteOffset: 10, as: UInt16.self) }
+  }
+
+  private var keyOffset: Int {
+    Self.headerBytes + (flags.contains(.expiry) ? 8 : 0) + (flags.contains(.large) ? 8 : 0)
+  }
+
+  var key: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: base + keyOffset, count: keyCount)
+  }
+
+  var expiryMilliseconds: UInt64? {
+    flags.contains(.expiry) ? base.load(fromByteOffset: Self.headerBytes, as: UInt64.self) : nil
+  }
+
+  /// Where the reference to a large value is.
+  private var largePointer: UnsafeMutableRawPointer { base + (keyOffset - 8) }
+
+  var large: LargeValue? {
+    guard flags.contains(.large) else { return nil }
+    return Unmanaged<LargeValue>.fromOpaque(largePointer.load(as: UnsafeRawPointer.self))
+      .takeUnretainedValue()
+  }
+
+  /// The value, as long as the stripe's lock is held.
+  var value: UnsafeRawBufferPointer {
+    large?.bytes
+      ?? UnsafeRawBufferPointer(start: base + keyOffset + keyCount, count: valueCount)
+  }
+
+  var bytes: Int { Self.bytes(key: keyCount, value: valueCount, hasExpiry: flags.contains(.expiry)) }
+
+  /// The bytes that an entry takes in an arena.
+  static func bytes(key: Int, value: Int, hasExpiry: Bool) -> Int {
+    let bytes =
+      headerBytes + (hasExpiry ? 8 : 0) + key + (value > inlineValueBytesMax ? 8 : value)
+    return (bytes + 7) & ~7
+  }
+
+  /// The bytes that a value takes outside the arena, with what malloc and the object add.
+  static func outsideBytes(value: Int) -> Int { value > inlineValueBytesMax ? value + 64 : 0 }
+
+  /// Writes a whole entry. There must be `bytes(…)` of room.
+  func write(
+    key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, version: UInt64, expiry: UInt64?
+  ) {
+    var flags: Flags = []
+    var offset = Self.headerBytes
+    if let expiry {
+      flags.insert(.expiry)
+      base.storeBytes(of: expiry, toByteOffset: offset, as: UInt64.self)
+      offset += 8
+    }
+    let isLarge = value.count > Self.inlineValueBytesMax
+    if isLarge {
+      flags.insert(.large)
+      let pointer = Unmanaged.passRetained(LargeValue(copying: value)).toOpaque()
+      base.storeBytes(of: pointer, toByteOffset: offset, as: UnsafeMutableRawPointer.self)
+      offset += 8
+    }
+    base.storeBytes(of: version, as: UInt64.self)
+    base.storeBytes(of: UInt16(key.count), toByteOffset: 8, as: UInt16.self)
+    base.storeBytes(of: UInt32(value.count), toByteOffset: 12, as: UInt32.self)
+    self.flags = flags
+    (base + offset).copyMemory(from: key.baseAddress!, byteCount: key.count)
+    if !isLarge, value.count > 0 {
+      (base + offset + key.count).copyMemory(from: value.baseAddress!, byteCount: value.count)
+    }
+  }
+
+  /// Gives up what the entry refers to.
+  func releaseValue() {
+    guard flags.contains(.large) else { return }
+    Unmanaged<LargeValue>.fromOpaque(largePointer.load(as: UnsafeRawPointer.self)).release()
+  }
+}

@@ -1,0 +1,39 @@
+import Synchronization
+import WAL
+
+/// Which epoch a sequence number belongs to, over the whole life of a log.
+public final class EpochHistory: Sendable {
+  public struct Start: Hashable, Sendable {
+    public var epoch: Epoch
+    /// The first sequence number of it.
+    public var firstSequence: UInt64
+  }
+
+  // Ascending in both.
+  private let starts = Mutex<[Start]>([])
+
+  public init() {}
+
+  /// All epochs, oldest first.
+  public var all: [Start] { starts.withLock { $0 } }
+
+  /// The newest; nil in a log without a record.
+  public var last: Start? { starts.withLock { $0.last } }
+
+  /// The epoch in which that record was written.
+  public func epoch(of sequence: UInt64) -> Epoch? {
+    starts.withLock { starts in
+      // The newest first: that is where most are asked for.
+      var index = starts.count - 1
+      while index >= 0, starts[index].firstSequence > sequence { index -= 1 }
+      return index < 0 ? nil : starts[index].epoch
+    }
+  }
+
+  func begin(_ epoch: Epoch, at firstSequence: UInt64) {
+    starts.withLock { starts in
+      precondition(starts.last.map { $0.epoch < epoch && $0.firstSequence < firstSequence } ?? true)
+      starts.append(Start(epoch: epoch, firstSequence: firstSequence))
+    }
+  }
+}

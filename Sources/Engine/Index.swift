@@ -1,0 +1,205 @@
+import Sharding
+import Synchronization
+import WAL
+
+/// The keys of one shard, their values and versions, in memory.
+///
+/// Keys are ordered by the bit-reversed low bits of their shard hash, and the bits above the shard's
+/// own say which of 256 stripes a key is in: shard i of 2^k is a contiguous range of the order, and
+/// when the shards are doubled each half has whole stripes.
+///
+/// Readers on any thread take a stripe's lock for as long as they copy. One thread writes.
+/// `@unchecked Sendable`: the stripes are made in `init` and freed in `deinit`, and what is in them
+/// is behind their locks.
+public final class Index: @unchecked Sendable {
+  public static let stripeCount = 256
+
+  private struct LockedStripe: ~Copyable {
+    let stripe = Mutex(Stripe())
+  }
+
+  private let stripes: UnsafeMutablePointer<LockedStripe>
+  public let hasher: KeyHasher
+  /// The bits of the shard hash that are the same in all keys of this shard.
+  private let shardBits: UInt64
+  private let keyCount = Atomic(0)
+  private let memory: Atomic<Int>
+  private let fullStripe = Atomic(false)
+  private let applied = Atomic<UInt64>(0)
+
+  /// - Parameter shardCount: the number of shards. Unless it is a power of two the order is that of
+  ///   its largest power of two that divides it.
+  public init(hash: ShardHash = .fnv1, shardCount: UInt32 = 1) {
+    hasher = KeyHasher(hash)
+    shardBits = UInt64(shardCount.trailingZeroBitCount)
+    stripes = .allocate(capacity: Self.stripeCount)
+    for index in 0..<Self.stripeCount { (stripes + index).initialize(to: LockedStripe()) }
+    memory = Atomic(Self.stripeCount * Stripe().memoryBytes)
+  }
+
+  deinit {
+    stripes.deinitialize(count: Self.stripeCount)
+    stripes.deallocate()
+  }
+
+  /// The stripe of a key: the eight bits above the shard's, reversed.
+  @inline(__always)
+  func stripeNumber(_ hash: KeyHash) -> Int {
+    Int(UInt8(truncatingIfNeeded: hash.shard >> shardBits).bitReversed)
+  }
+
+  /// The number of keys.
+  public var count: Int { keyCount.load(ordering: .relaxed) }
+  /// Bytes that keys and values take, and what it takes to find them; not what cleaning has yet to
+  /// give back.
+  public var memoryBytes: Int { memory.load(ordering: .relaxed) }
+
+  /// The last sequence number whose record has been applied.
+  public var appliedSequence: UInt64 { applied.load(ordering: .acquiring) }
+
+  func setApplied(_ sequence: UInt64) { applied.store(sequence, ordering: .releasing) }
+
+  /// True when a stripe holds so much (28 GiB) that nothing more should be added.
+  public var hasFullStripe: Bool { fullStripe.load(ordering: .relaxed) }
+
+  // MARK: - Reading
+
+  /// A key's value, valid as long as `body` runs.
+  public struct View {
+    public let version: UInt64
+    public let expiryMilliseconds: UInt64?
+    public let value: UnsafeRawBufferPointer
+    /// The same value where it can be kept: for those that are too large to copy here.
+    public let large: LargeValue?
+  }
+
+  /// Calls `body` with what the key has, under the stripe's lock: copy, and leave.
+  ///
+  /// - Returns: false when there is no such key.
+  public func read(
+    _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ body: (View) -> Void
+  ) -> Bool {
+    stripes[stripeNumber(hash)].stripe.withLock { stripe in
+      guard let entry = stripe.entry(key, hash) else { return false }
+      let large = entry.large
+      body(
+        View(
+          version: entry.version, expiryMilliseconds: entry.expiryMilliseconds,
+          value: large?.bytes ?? entry.value, large: large))
+      return true
+    }
+  }
+
+  /// The key's version; nil when there is no such key.
+  public func version(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> UInt64? {
+    stripes[stripeNumber(hash)].stripe.withLock { $0.entry(key, hash)?.version }
+  }
+
+  /// The digest of each stripe.
+  public func digests() -> [Digest] {
+    (0..<Self.stripeCount).map { index in stripes[index].stripe.withLock { $0.digest } }
+  }
+
+  /// The sum of the digests. At rest, or from the thread that writes, that of one state.
+  public func digest() -> Digest {
+    var sum = Digest()
+    for index in 0..<Self.stripeCount { sum.add(stripes[index].stripe.withLock { $0.digest }) }
+    return sum
+  }
+
+  /// Calls `body` with every key and what it has, a stripe at a time under its lock.
+  func forEach(_ body: (UnsafeRawBufferPointer, View) -> Void) {
+    for index in 0..<Self.stripeCount {
+      stripes[index].stripe.withLock { stripe in
+        stripe.forEach { entry in
+          body(
+            entry.key,
+            View(
+              version: entry.version, expiryMilliseconds: entry.expiryMilliseconds,
+              value: entry.value, large: entry.large))
+        }
+      }
+    }
+  }
+
+  /// How many keys do not belong to that shard.
+  public func countForeign(to range: ShardRange) -> Int {
+    guard range.count > 1 else { return 0 }
+    var foreign = 0
+    forEach { key, _ in
+      if !range.contains(hasher(key)) { foreign += 1 }
+    }
+    return foreign
+  }
+
+  // MARK: - Writing; one thread
+
+  /// Gives the key a value.
+  ///
+  /// - Returns: whether it had one before.
+  func put(
+    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
+    version: UInt64, expiry: UInt64?
+  ) -> Bool {
+    change(hash) { stripe in
+      stripe.put(key, value, hash, version: version, expiry: expiry, hasher: hasher)
+    }
+  }
+
+  /// - Returns: whether there was such a key.
+  func remove(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> Bool {
+    change(hash) { stripe in stripe.remove(key, hash, hasher: hasher) }
+  }
+
+  /// Removes the keys that do not belong to that shard.
+  ///
+  /// - Returns: how many.
+  func purge(keeping range: ShardRange) -> Int {
+    guard range.count > 1 else { return 0 }
+    var removed = 0
+    for index in 0..<Self.stripeCount {
+      removed += change(stripe: index) { stripe in
+        stripe.removeAll(hasher: hasher) { !range.contains($0) }
+      }
+    }
+    return removed
+  }
+
+  private func change<R>(_ hash: KeyHash, _ body: (inout Stripe) -> R) -> R {
+    change(stripe: stripeNumber(hash), body)
+  }
+
+  @inline(__always)
+  private func change<R>(stripe number: Int, _ body: (inout Stripe) -> R) -> R {
+    var countChange = 0
+    var memoryChange = 0
+    var isNearlyFull = false
+    let result = stripes[number].stripe.withLock { stripe in
+      countChange = -stripe.count
+      memoryChange = -stripe.memoryBytes
+      defer {
+        countChange += stripe.count
+        memoryChange += stripe.memoryBytes
+        isNearlyFull = stripe.isNearlyFull
+      }
+      return body(&stripe)
+    }
+    if countChange != 0 { keyCount.add(countChange, ordering: .relaxed) }
+    if memoryChange != 0 { memory.add(memoryChange, ordering: .relaxed) }
+    if isNearlyFull { fullStripe.store(true, ordering: .relaxed) }
+    return result
+  }
+}
+
+extension UInt8 {
+  var bitReversed: UInt8 {
+    var x = self
+    x = (x & 0xf0) >> 4 | (x & 0x0f) << 4
+    x = (x & 0xcc) >> 2 | (x & 0x33) << 2
+    return (x & 0xaa) >> 1 | (x & 0x55) << 1
+  }
+}
+
+extension ShardRange {
+  func contains(_ hash: KeyHash) -> Bool { hash.shard % UInt64(count) == UInt64(index) }
+}

@@ -1,0 +1,144 @@
+import Sharding
+import Synchronization
+import WAL
+
+/// How a store is opened.
+public struct StoreOptions: Sendable {
+  /// Where the data is; made when there is none. Its parent exists.
+  public var dataDirectory: String
+  /// This node's number: the second half of the epochs that it begins.
+  public var node: UInt64
+  public var syncPolicy = SyncPolicy.always
+  public var segmentBytes = Format.segmentBytesDefault
+  public var hash = ShardHash.fnv1
+  public var shardCount: UInt32 = 1
+  /// Puts are refused when keys and values take that much; nil for no bound.
+  public var memoryBytesMax: Int?
+  public var fileSystem: any FileSystem = SystemFileSystem()
+  public var clock = LogClock.system
+
+  public init(dataDirectory: String, node: UInt64) {
+    self.dataDirectory = dataDirectory
+    self.node = node
+  }
+}
+
+/// What opening a store found and did.
+public struct StoreReport: Sendable {
+  public var log: RecoveryReport
+  /// Marks whose digest was not that of the replayed state, and the last of them: a bug, or memory
+  /// that does not keep what is written to it.
+  public var digestMismatches: [UInt64] = []
+  public var seconds: Double = 0
+}
+
+/// One shard's keys on this node: the index, the log behind it, and the thread between them.
+///
+/// Reads go to `index`, writes through `committer`.
+public final class Store: Sendable {
+  public let index: Index
+  public let committer: Committer
+  public let epochs: EpochHistory
+  public let report: StoreReport
+  public let options: StoreOptions
+  /// How far the log is.
+  public let progress: LogProgress
+  public let origin: UInt64
+  private let lock: DirectoryLock
+  private let thread: ThreadHandle
+
+  /// Locks the directory, replays its log, and starts the committer.
+  ///
+  /// A log that was cut, or not closed in order under a relaxed policy, begins a new epoch: there is
+  /// nobody else here to ask for what it may have lost.
+  ///
+  /// - Throws: `locked`, `damaged`, or that of a system call. Nothing is left running then.
+  public static func open(
+    _ options: StoreOptions, observer: (any CommitterObserver)? = nil
+  ) throws(WALError) -> Store {
+    let start = options.clock.monotonicNanoseconds()
+    try options.fileSystem.makeDirectory(options.dataDirectory)
+    let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
+    let index = Index(hash: options.hash, shardCount: options.shardCount)
+    let epochs = EpochHistory()
+    var logOptions = LogOptions(dataDirectory: options.dataDirectory, node: options.node)
+    logOptions.syncPolicy = options.syncPolicy
+    logOptions.segmentBytes = options.segmentBytes
+    logOptions.fileSystem = options.fileSystem
+    logOptions.clock = options.clock
+    var replay = Replay(index: index, epochs: epochs)
+    let (log, recovery) = try LogRecovery.open(logOptions) { header, records in
+      replay.apply(header, records)
+    }
+    if epochs.last?.epoch != log.epoch {
+      // The log's first record, which this start wrote.
+      epochs.begin(log.epoch, at: log.position.sequence)
+    }
+    if log.owesEpoch {
+      let new = Epoch(number: log.epoch.number + 1, node: options.node)
+      let position = try log.startEpoch(new, reason: .recovered)
+      epochs.begin(new, at: position.sequence)
+    }
+    var report = StoreReport(log: recovery, digestMismatches: replay.digestMismatches)
+    report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
+    return Store(
+      options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
+      observer: observer)
+  }
+
+  private init(
+    options: StoreOptions, index: Index, epochs: EpochHistory, log: sending LogWriter,
+    lock: DirectoryLock, report: StoreReport, observer: (any CommitterObserver)?
+  ) {
+    self.options = options
+    self.index = index
+    self.epochs = epochs
+    self.lock = lock
+    self.report = report
+    progress = log.progress
+    origin = log.origin
+    let committer = Committer()
+    self.committer = committer
+    // Only the new thread touches it from here on.
+    nonisolated(unsafe) let log = log
+    thread = ThreadHandle {
+      committer.run(
+        CommitterWork(
+          log: log, index: index,
+          options: CommitterWork.Options(memoryBytesMax: options.memoryBytesMax),
+          clock: options.clock, observer: observer))
+    }
+  }
+
+  /// Commits what waits, syncs, and closes the log in order.
+  public func close() throws(WALError) {
+    defer { thread.join() }
+    try committer.close()
+  }
+
+  // MARK: - Looking
+
+  /// A segment of the log, as it is on the disk.
+  public struct LogFile: Sendable {
+    public var path: String
+    public var firstSequence: UInt64
+    public var bytes: UInt64
+  }
+
+  /// The log's segments, oldest first. Reads the directory.
+  public func logFiles() throws(WALError) -> [LogFile] {
+    let directory = options.dataDirectory + "/wal"
+    var files: [LogFile] = []
+    for segment in try SegmentFile.list(directory, in: options.fileSystem) {
+      guard let first = segment.firstSequence else { continue }
+      do {
+        let bytes = try options.fileSystem.open(segment.path, .readOnly).size()
+        files.append(LogFile(path: segment.path, firstSequence: first, bytes: bytes))
+      } catch {
+        // Retired since it was listed.
+        guard error.isNotFound else { throw error }
+      }
+    }
+    return files
+  }
+}

@@ -1,0 +1,217 @@
+/// A 256th of the keys: an open-addressing table of references into an arena.
+///
+/// Linear probing, at most four fifths full, deletion by shifting back (Knuth, The Art of Computer
+/// Programming 3, 6.4, algorithm R). A slot is 8 bytes: the upper half the key's slot hash, whose top
+/// bits are its home, the lower half a reference; 0 is empty. So neither probing past other keys nor
+/// growing touches an entry.
+///
+/// `@unchecked Sendable`: it owns its memory, and is only touched under its lock in the index.
+struct Stripe: ~Copyable, @unchecked Sendable {
+  private static let initialBits: UInt32 = 3
+
+  private var slots: UnsafeMutablePointer<UInt64>
+  private var bits: UInt32
+  private var arena = Arena()
+  private(set) var count = 0
+  private(set) var digest = Digest()
+  /// Bytes of the values that are kept outside the arena.
+  private var outsideBytes = 0
+
+  init() {
+    bits = Self.initialBits
+    slots = Self.makeSlots(bits)
+  }
+
+  deinit {
+    slots.deallocate()
+  }
+
+  private static func makeSlots(_ bits: UInt32) -> UnsafeMutablePointer<UInt64> {
+    let slots = UnsafeMutablePointer<UInt64>.allocate(capacity: 1 << bits)
+    slots.initialize(repeating: 0, count: 1 << bits)
+    return slots
+  }
+
+  /// True when nothing more should be added.
+  var isNearlyFull: Bool { arena.isNearlyFull }
+  /// What keys and values take, and what it takes to find them.
+  var memoryBytes: Int { arena.liveBytes + outsideBytes + 8 << Int(bits) }
+
+  private var mask: Int { 1 << Int(bits) - 1 }
+
+  @inline(__always)
+  private func home(_ slotHash: UInt32) -> Int { Int(slotHash >> (32 - bits)) }
+
+  /// The slot that has the key, or the empty one where the search for it ends.
+  @inline(__always)
+  private func find(_ key: UnsafeRawBufferPointer, _ slotHash: UInt32) -> Int {
+    var slot = home(slotHash)
+    while true {
+      let content = slots[slot]
+      if content == 0 { return slot }
+      if UInt32(content >> 32) == slotHash,
+        isEqual(arena.entry(UInt32(truncatingIfNeeded: content)).key, key)
+      {
+        return slot
+      }
+      slot = (slot + 1) & mask
+    }
+  }
+
+  /// The slot that has that reference.
+  private func find(_ reference: UInt32, _ slotHash: UInt32) -> Int {
+    let wanted = UInt64(slotHash) << 32 | UInt64(reference)
+    var slot = home(slotHash)
+    while slots[slot] != wanted { slot = (slot + 1) & mask }
+    return slot
+  }
+
+  @inline(__always)
+  func entry(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> Entry? {
+    let content = slots[find(key, hash.slot)]
+    return content == 0 ? nil : arena.entry(UInt32(truncatingIfNeeded: content))
+  }
+
+  /// Gives the key a value.
+  ///
+  /// - Returns: whether the key had one before.
+  mutating func put(
+    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
+    version: UInt64, expiry: UInt64?, hasher: KeyHasher
+  ) -> Bool {
+    var slot = find(key, hash.slot)
+    let bytes = Entry.bytes(key: key.count, value: value.count, hasExpiry: expiry != nil)
+    let content = slots[slot]
+    if content == 0 {
+      let reference = arena.allocate(bytes)
+      if (count + 1) * 5 > 4 << Int(bits) {
+        grow()
+        slot = find(key, hash.slot)
+      }
+      slots[slot] = UInt64(hash.slot) << 32 | UInt64(reference)
+      arena.entry(reference).write(key: key, value: value, version: version, expiry: expiry)
+      count += 1
+    } else {
+      let old = UInt32(truncatingIfNeeded: content)
+      let entry = arena.entry(old)
+      digest.remove(hash, version: entry.version)
+      outsideBytes -= Entry.outsideBytes(value: entry.valueCount)
+      if entry.bytes == bytes {
+        entry.releaseValue()
+        entry.write(key: key, value: value, version: version, expiry: expiry)
+      } else {
+        let reference = arena.allocate(bytes)
+        slots[slot] = UInt64(hash.slot) << 32 | UInt64(reference)
+        arena.entry(reference).write(key: key, value: value, version: version, expiry: expiry)
+        arena.free(old)
+      }
+    }
+    outsideBytes += Entry.outsideBytes(value: value.count)
+    digest.add(hash, version: version)
+    clean(hasher)
+    return content != 0
+  }
+
+  /// - Returns: whether there was such a key.
+  mutating func remove(
+    _ key: UnsafeRawBufferPointer, _ hash: KeyHash, hasher: KeyHasher
+  ) -> Bool {
+    let slot = find(key, hash.slot)
+    guard slots[slot] != 0 else { return false }
+    remove(at: slot, hash)
+    clean(hasher)
+    return true
+  }
+
+  private mutating func remove(at slot: Int, _ hash: KeyHash) {
+    let reference = UInt32(truncatingIfNeeded: slots[slot])
+    let entry = arena.entry(reference)
+    digest.remove(hash, version: entry.version)
+    outsideBytes -= Entry.outsideBytes(value: entry.valueCount)
+    arena.free(reference)
+    count -= 1
+    // What follows the gap and was pushed past it moves into it.
+    var gap = slot
+    var next = slot
+    while true {
+      next = (next + 1) & mask
+      let content = slots[next]
+      if content == 0 { break }
+      let distance = (next - home(UInt32(content >> 32))) & mask
+      if distance >= (next - gap) & mask {
+        slots[gap] = content
+        gap = next
+      }
+    }
+    slots[gap] = 0
+  }
+
+  /// Removes the keys that meet a condition.
+  ///
+  /// - Returns: how many.
+  mutating func removeAll(hasher: KeyHasher, where condition: (KeyHash) -> Bool) -> Int {
+    var removed = 0
+    var slot = 0
+    while slot <= mask {
+      let content = slots[slot]
+      if content != 0 {
+        let hash = hasher(arena.entry(UInt32(truncatingIfNeeded: content)).key)
+        if condition(hash) {
+          remove(at: slot, hash)
+          removed += 1
+          // Another key may have moved here; one that wrapped around is met again, which is harmless.
+          continue
+        }
+      }
+      slot += 1
+    }
+    clean(hasher)
+    return removed
+  }
+
+  /// Calls `body` with every entry, in no order.
+  func forEach(_ body: (Entry) -> Void) {
+    for slot in 0...mask where slots[slot] != 0 {
+      body(arena.entry(UInt32(truncatingIfNeeded: slots[slot])))
+    }
+  }
+
+  private mutating func grow() {
+    let old = slots
+    let oldCount = 1 << Int(bits)
+    bits += 1
+    slots = Self.makeSlots(bits)
+    for index in 0..<oldCount where old[index] != 0 {
+      var slot = home(UInt32(old[index] >> 32))
+      while slots[slot] != 0 { slot = (slot + 1) & mask }
+      slots[slot] = old[index]
+    }
+    old.deallocate()
+  }
+
+  @inline(__always)
+  private mutating func clean(_ hasher: KeyHasher) {
+    guard arena.needsCleaning else { return }
+    var moves: [(slotHash: UInt32, old: UInt32, new: UInt32)] = []
+    arena.clean { moves.append((hasher($0.key).slot, $1, $2)) }
+    for move in moves {
+      slots[find(move.old, move.slotHash)] = UInt64(move.slotHash) << 32 | UInt64(move.new)
+    }
+  }
+}
+
+@inline(__always)
+func isEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+  guard a.count == b.count else { return false }
+  var offset = 0
+  while offset + 8 <= a.count {
+    let x = a.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+    guard x == b.loadUnaligned(fromByteOffset: offset, as: UInt64.self) else { return false }
+    offset += 8
+  }
+  while offset < a.count {
+    guard a[offset] == b[offset] else { return false }
+    offset += 1
+  }
+  return true
+}

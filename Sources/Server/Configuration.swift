@@ -1,0 +1,39 @@
+import Engine
+import WAL
+
+/// The text that the classic routes answer with.
+public enum DialectName: String, Sendable, CaseIterable {
+  case classic
+  case compact
+  case plain
+}
+
+/// Everything that one node is told at its start.
+public struct Configuration: Sendable {
+  public var dataDirectory: String
+  public var host: String
+  public var port: Int
+  public var syncPolicy = SyncPolicy.always
+  public var segmentBytes = Format.segmentBytesDefault
+  public var dialect = DialectName.classic
+  /// False: every connection is the standard pipeline's from the start.
+  public var usesFastLane = true
+  /// Event loops; nil for as many as there are cores, less one for the committer.
+  public var threads: Int?
+  /// Puts are refused when keys and values take that much; nil for no bound.
+  public var memoryBytesMax: Int?
+  /// Names the node in epochs; its address when nil.
+  public var nodeID: String?
+  public var limits = Limits()
+
+  public init(dataDirectory: String, host: String, port: Int) {
+    self.dataDirectory = dataDirectory
+    self.host = host
+    self.port = port
+  }
+
+  public var address: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}
+
+/// The version of the program.
+public let shiplogVersion = "0.1.0"

@@ -1,0 +1,134 @@
+import Engine
+import Foundation
+import NIOCore
+import NIOPosix
+import WAL
+
+/// The routes about the node itself.
+extension LoopState {
+  func health(_ lane: StandardLane) -> Handling {
+    lane.isFor(.health)
+    body.writeStaticString("ok")
+    return .now(Answer(.ok))
+  }
+
+  /// Ready to take requests: a node listens once it has recovered, so it is, unless it is stopping.
+  func ready(_ lane: StandardLane) -> Handling {
+    lane.isFor(.ready)
+    guard !isDraining else {
+      body.writeStaticString("the node is stopping")
+      var answer = Answer(.unavailable)
+      answer.retryAfterSeconds = 1
+      return .now(answer)
+    }
+    body.writeStaticString("ready")
+    return .now(Answer(.ok))
+  }
+
+  func metrics(_ lane: StandardLane) -> Handling {
+    lane.isFor(.metrics)
+    metrics.registry.render(into: &body)
+    return .now(Answer(.ok, .prometheus))
+  }
+
+  /// Looks at the files, so it is made off the loop.
+  func status(_ lane: StandardLane) -> Handling {
+    lane.isFor(.status)
+    let node = node
+    let made = NIOSingletons.posixBlockingThreadPool.runIfActive(eventLoop: eventLoop) {
+      try JSONEncoder.status.encode(NodeStatus(node))
+    }
+    made.assumeIsolated().whenComplete { result in
+      switch result {
+      case .success(let json):
+        self.body.writeBytes(json)
+        lane.deliver(.now(Answer(.ok, .json)))
+      case .failure(let error):
+        self.writeError("\(error)")
+        lane.deliver(.now(Answer(.internalError, .json)))
+      }
+    }
+    return .later
+  }
+}
+
+/// What `/status` says.
+struct NodeStatus: Encodable {
+  struct Shard: Encodable {
+    let name: String
+    let index: UInt32
+    let count: UInt32
+  }
+
+  struct Sequence: Encodable {
+    let appended: UInt64
+    let durable: UInt64
+    let confirmed: UInt64
+    let applied: UInt64
+  }
+
+  struct Log: Encodable {
+    let segments: Int
+    let bytes: UInt64
+    let oldest_sequence: UInt64
+  }
+
+  struct Snapshot: Encodable {
+    let sequence: UInt64
+    let bytes: UInt64
+  }
+
+  struct Replica: Encodable {}
+
+  let node: String
+  let role: String
+  let shard: Shard
+  let epoch: UInt64
+  let epoch_node: String
+  let origin: String
+  let sequence: Sequence
+  let digest: String
+  let keys: Int
+  let memory_bytes: Int
+  let wal: Log
+  let snapshot: Snapshot
+  let replicas: [Replica]
+  let uptime_seconds: Double
+  let version: String
+
+  init(_ state: NodeState) throws(WALError) {
+    let store = state.store
+    node = state.configuration.nodeID ?? state.address
+    role = "leader"
+    shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
+    let last = store.epochs.last!.epoch
+    epoch = last.number
+    epoch_node = hexadecimal(last.node)
+    origin = hexadecimal(store.origin)
+    let durable = store.progress.durable
+    // One node is its own quorum: what is durable here is confirmed.
+    sequence = Sequence(
+      appended: store.progress.appended, durable: durable, confirmed: durable,
+      applied: store.index.appliedSequence)
+    digest = hexadecimal(store.index.digest().sum)
+    keys = store.index.count
+    memory_bytes = store.index.memoryBytes
+    let files = try store.logFiles()
+    wal = Log(
+      segments: files.count, bytes: files.reduce(0) { $0 + $1.bytes },
+      oldest_sequence: files.first?.firstSequence ?? 0)
+    snapshot = Snapshot(sequence: 0, bytes: 0)
+    replicas = []
+    uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
+    version = shiplogVersion
+  }
+}
+
+extension JSONEncoder {
+  /// Sorted, so that two answers can be compared by eye.
+  static var status: JSONEncoder {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return encoder
+  }
+}

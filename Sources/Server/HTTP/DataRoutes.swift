@@ -1,0 +1,175 @@
+import Engine
+import NIOCore
+
+/// What the data routes do and say, whichever lane a request came by.
+///
+/// An answer's body goes into the loop's `body`; the answer itself is returned.
+extension LoopState {
+  /// What was read: an answer, whose body may be a value that was too large to copy.
+  struct ReadAnswer {
+    var answer: Answer
+    var large: LargeValue?
+  }
+
+  /// Reads one key for one of the routes that do. The bytes of `key` may be in `scratch`.
+  func read(_ route: Route, _ key: UnsafeRawBufferPointer) -> ReadAnswer {
+    let hash = store.index.hasher(key)
+    // Behind the key, which may be in scratch and is wanted again below.
+    let room = UnsafeMutableRawBufferPointer(rebasing: scratch[FastRequest.headBytesMax...])
+    var version: UInt64 = 0
+    var count = 0
+    var large: LargeValue?
+    let isPresent = store.index.read(key, hash) { view in
+      version = view.version
+      large = view.large
+      if large == nil {
+        count = view.value.count
+        room.copyMemory(from: view.value)
+      }
+    }
+    guard isPresent else {
+      return ReadAnswer(answer: absent(route, key))
+    }
+    let value =
+      large?.bytes ?? UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(room)[..<count])
+    switch route {
+    case .classicGet:
+      node.dialect.writeValue(value, into: &body)
+      return ReadAnswer(answer: Answer(.ok, version: version))
+    case .jsonGet, .localRead:
+      body.writeStaticString("{")
+      JSONText.writeMember("key", key, into: &body)
+      body.writeStaticString(",")
+      JSONText.writeMember("value", value, into: &body)
+      body.writeStaticString(",\"version\":")
+      DecimalText.write(version, into: &body)
+      body.writeStaticString("}")
+      return ReadAnswer(answer: Answer(.ok, .json, version: version))
+    default:
+      var answer = Answer(.ok, .bytes, version: version)
+      answer.tagEpoch = store.epochs.epoch(of: version)
+      if large == nil { body.writeBytes(value) }
+      return ReadAnswer(answer: answer, large: large)
+    }
+  }
+
+  private func absent(_ route: Route, _ key: UnsafeRawBufferPointer) -> Answer {
+    switch route {
+    case .classicGet:
+      node.dialect.writeValue(nil, into: &body)
+      return Answer(.notFound)
+    default:
+      writeKeyNotFound(key)
+      return Answer(.notFound, .json)
+    }
+  }
+
+  func writeKeyNotFound(_ key: UnsafeRawBufferPointer) {
+    body.writeStaticString("{\"error\":\"key not found\",")
+    JSONText.writeMember("key", key, into: &body)
+    body.writeStaticString("}")
+  }
+
+  /// The answer to a write that the committer has decided.
+  func answer(
+    _ route: Route, to request: WriteRequest, at index: Int, of submission: Submission
+  ) -> Answer {
+    switch request.outcome {
+    case .created, .replaced, .deleted, .done:
+      return success(route, request, index, submission)
+    case .absent:
+      guard route == .classicDelete else {
+        writeKeyNotFound(submission.key(of: index))
+        return Answer(.notFound, .json)
+      }
+      node.dialect.writeDelete(isAbsent: true, error: nil, into: &body)
+      return Answer(.notFound)
+    case .conditionFailed:
+      body.writeStaticString("{\"error\":\"the condition does not hold\"}")
+      return Answer(.preconditionFailed, .json)
+    case .diskFull:
+      return refusal(
+        route, .insufficientStorage, "no space left on the disk: nothing was written",
+        value: submission.value(of: index))
+    case .memoryFull:
+      return refusal(
+        route, .insufficientStorage, "the memory bound is reached: nothing was written",
+        value: submission.value(of: index))
+    case .stopped:
+      var answer = refusal(
+        route, .unavailable, "the node is stopping: nothing was written",
+        value: submission.value(of: index))
+      answer.retryAfterSeconds = 1
+      return answer
+    case .failed, .pending:
+      return refusal(
+        route, .internalError, "the log failed: outcome unknown until the node has restarted",
+        value: submission.value(of: index))
+    }
+  }
+
+  private func success(
+    _ route: Route, _ request: WriteRequest, _ index: Int, _ submission: Submission
+  ) -> Answer {
+    var answer = Answer(.ok, version: request.version)
+    switch route {
+    case .classicSet:
+      node.dialect.writeSet(submission.value(of: index), error: nil, into: &body)
+    case .classicDelete:
+      node.dialect.writeDelete(isAbsent: false, error: nil, into: &body)
+    case .purge:
+      node.dialect.writePurge(error: nil, into: &body)
+      answer.purged = request.removed
+    case .jsonSet:
+      answer.status = .created
+      answer.contentType = .json
+      body.writeStaticString("{\"message\":\"Key set successfully\",\"version\":")
+      DecimalText.write(request.version, into: &body)
+      body.writeStaticString("}")
+    case .batch:
+      answer.contentType = .json
+      body.writeStaticString("{\"version\":")
+      DecimalText.write(request.version, into: &body)
+      body.writeStaticString(",\"count\":")
+      DecimalText.write(UInt64(request.count), into: &body)
+      body.writeStaticString("}")
+    case .restDelete:
+      answer.status = .noContent
+    default:
+      answer.status = request.outcome == .created ? .created : .ok
+      answer.tagEpoch = store.epochs.epoch(of: request.version)
+    }
+    return answer
+  }
+
+  /// The answer to a write that was not, or may not have been, done.
+  func refusal(
+    _ route: Route, _ status: Status, _ reason: String,
+    value: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) -> Answer {
+    switch route {
+    case .classicSet: node.dialect.writeSet(value, error: reason, into: &body)
+    case .classicDelete: node.dialect.writeDelete(isAbsent: false, error: reason, into: &body)
+    case .purge: node.dialect.writePurge(error: reason, into: &body)
+    default:
+      writeError(reason)
+      return Answer(status, .json)
+    }
+    return Answer(status)
+  }
+
+  /// `{"error":"…"}` as the body.
+  func writeError(_ message: String) {
+    body.writeStaticString("{\"error\":")
+    var message = message
+    message.withUTF8 { JSONText.writeString(UnsafeRawBufferPointer($0), into: &body) }
+    body.writeStaticString("}")
+  }
+
+  /// The answer when the committer has no room.
+  func overloaded(_ route: Route) -> Answer {
+    var answer = refusal(route, .unavailable, "overloaded: nothing was written")
+    answer.retryAfterSeconds = 1
+    return answer
+  }
+}

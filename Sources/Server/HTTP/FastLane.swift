@@ -1,0 +1,380 @@
+import Engine
+import NIOCore
+
+/// A connection as it begins: answers the hot requests from the raw bytes, all that came in one read
+/// with one write. At the first request that is not one of them it hands its bytes to the standard
+/// pipeline and leaves.
+///
+/// Answers keep the order of the requests. Writes are given to the committer as they come, many at a
+/// time; what is no write waits until those before it are answered, so a read sees them.
+final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
+  typealias InboundIn = ByteBuffer
+  typealias InboundOut = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  /// A write that the committer has, and how to answer it.
+  private struct Waiting {
+    var route: Route
+    var keepsAlive: Bool
+    var start: NIODeadline
+  }
+
+  /// What became of a look at the next request.
+  private enum Step {
+    case done(bytes: Int)
+    case incomplete
+    case unusual
+    /// Something has to happen first.
+    case held
+  }
+
+  private var context: ChannelHandlerContext?
+  private var input = ByteBuffer()
+  private var output = ByteBuffer()
+  /// First in, first out; those before `waitingStart` are answered.
+  private var waiting: [Waiting] = []
+  private var waitingStart = 0
+  private var large: LargeBody?
+  private var now = NIODeadline.now()
+  /// No further request is answered on this connection.
+  private var isClosing = false
+  private var hasInputEnded = false
+  private var isHeld = false
+  private var isReadHeld = false
+  /// Some of the next request is there.
+  private var isInRequest = false
+  /// The connection is being closed.
+  private var isFinished = false
+
+  private var waitingCount: Int { waiting.count - waitingStart }
+
+  // MARK: - Events
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    deadline = .now() + .seconds(Int64(loop.limits.idleSeconds))
+    loop.add(self)
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) {
+    loop.remove(self)
+    self.context = nil
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    loop.remove(self)
+    self.context = nil
+    isClosing = true
+    input = ByteBuffer()
+    large = nil
+    context.fireChannelInactive()
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    context.close(promise: nil)
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if case ChannelEvent.inputClosed = event {
+      hasInputEnded = true
+      finishIfDone()
+    }
+    context.fireUserInboundEventTriggered(event)
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if isHeld { isReadHeld = true } else { context.read() }
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    guard !isClosing else { return }
+    var buffer = unwrapInboundIn(data)
+    if input.readableBytes == 0 {
+      input = buffer
+    } else {
+      input.writeBuffer(&buffer)
+    }
+    advance()
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    flush()
+    context.fireChannelReadComplete()
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if context.channel.isWritable { goOn() }
+    context.fireChannelWritabilityChanged()
+  }
+
+  // MARK: - Requests
+
+  /// Answers what can be answered of the input.
+  private func advance() {
+    now = .now()
+    isHeld = false
+    while !isClosing, input.readableBytes > 0, let context {
+      guard large == nil, output.readableBytes < loop.limits.outputBytesMax,
+        context.channel.isWritable
+      else {
+        flush()
+        isHeld = large != nil || !context.channel.isWritable
+        if isHeld { break }
+        continue
+      }
+      switch input.withUnsafeReadableBytes({ step($0) }) {
+      case .done(let bytes):
+        input.moveReaderIndex(forwardBy: bytes)
+        continue
+      case .incomplete:
+        keepRest()
+        setDeadline()
+        return
+      case .unusual:
+        if waitingCount == 0 { return leave() }
+        isHeld = true
+      case .held:
+        isHeld = true
+      }
+      break
+    }
+    if isClosing || input.readableBytes == 0 { input = ByteBuffer() }
+    setDeadline()
+  }
+
+  /// Keeps the part of a request that is there without the rest of the buffer that it came in.
+  private func keepRest() {
+    guard input.capacity > 2 * input.readableBytes + 1_024 else { return }
+    var rest = ByteBuffer()
+    rest.writeImmutableBuffer(input)
+    input = rest
+  }
+
+  /// Looks at the first request in `bytes`.
+  private func step(_ bytes: UnsafeRawBufferPointer) -> Step {
+    switch FastRequest.recognise(bytes) {
+    case .incomplete: return .incomplete
+    case .unusual: return .unusual
+    case .request(let request):
+      switch request.route {
+      case .classicSet, .restPut, .classicDelete, .restDelete:
+        guard waitingCount < loop.limits.pendingWritesMax else { return .held }
+        return write(request, bytes)
+      default:
+        guard waitingCount == 0 else { return .held }
+        return read(request, bytes)
+      }
+    }
+  }
+
+  private func read(_ request: FastRequest, _ bytes: UnsafeRawBufferPointer) -> Step {
+    guard let key = key(of: request, bytes) else { return .unusual }
+    var read = loop.read(request.route, key)
+    if let value = read.large, request.route == .restGet {
+      read.answer.closes = !request.keepsAlive || loop.isDraining
+      loop.encoder.writeHead(read.answer, bodyBytes: value.bytes.count, into: &output)
+      if !request.isHead { large = LargeBody(value) }
+      isClosing = read.answer.closes
+    } else if loop.body.readableBytes > FastRequest.bodyBytesMax {
+      // Large texts are counted there.
+      loop.body = ByteBuffer()
+      return .unusual
+    } else {
+      answer(read.answer, keepsAlive: request.keepsAlive, isHead: request.isHead)
+    }
+    loop.requestMetrics.answered(request.route, read.answer.status, since: now)
+    return .done(bytes: request.end)
+  }
+
+  private func write(_ request: FastRequest, _ bytes: UnsafeRawBufferPointer) -> Step {
+    guard let key = key(of: request, bytes), let value = value(of: request, bytes) else {
+      return .unusual
+    }
+    guard loop.hasRoom(forBytes: key.count + value.count) else {
+      guard waitingCount == 0 else { return .held }
+      let refusal = loop.overloaded(request.route)
+      answer(refusal, keepsAlive: request.keepsAlive, isHead: false)
+      loop.requestMetrics.answered(request.route, refusal.status, since: now)
+      return .done(bytes: request.end)
+    }
+    let hash = loop.store.index.hasher(key)
+    switch request.route {
+    case .classicSet, .restPut: loop.gather().put(key, value, hash, token: token)
+    default: loop.gather().delete(key, hash, token: token)
+    }
+    waiting.append(Waiting(route: request.route, keepsAlive: request.keepsAlive, start: now))
+    // What stands behind a request that ends the connection is not answered.
+    if !request.keepsAlive { isClosing = true }
+    return .done(bytes: request.end)
+  }
+
+  /// The request's key, decoded into the first part of the scratch room where it has to be.
+  private func key(
+    of request: FastRequest, _ bytes: UnsafeRawBufferPointer
+  ) -> UnsafeRawBufferPointer? {
+    guard
+      let key = decoded(
+        UnsafeRawBufferPointer(rebasing: bytes[request.key]), isQuery: request.isQuery,
+        into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch[..<FastRequest.headBytesMax])),
+      key.count <= loop.limits.keyBytesMax, key.count > 0
+    else { return nil }
+    return key
+  }
+
+  private func value(
+    of request: FastRequest, _ bytes: UnsafeRawBufferPointer
+  ) -> UnsafeRawBufferPointer? {
+    var value: UnsafeRawBufferPointer? = UnsafeRawBufferPointer(rebasing: bytes[request.value])
+    if request.isQuery {
+      value = decoded(
+        value!, isQuery: true,
+        into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch[FastRequest.headBytesMax...]))
+    }
+    return value.flatMap { $0.count <= loop.limits.valueBytesMax ? $0 : nil }
+  }
+
+  private func decoded(
+    _ bytes: UnsafeRawBufferPointer, isQuery: Bool, into room: UnsafeMutableRawBufferPointer
+  ) -> UnsafeRawBufferPointer? {
+    if PercentEncoding.isPlain(bytes) { return bytes }
+    let count =
+      isQuery
+      ? PercentEncoding.decode(query: bytes, into: room)
+      : PercentEncoding.decode(path: bytes, into: room)
+    return count.map { UnsafeRawBufferPointer(rebasing: room[..<$0]) }
+  }
+
+  // MARK: - Answers
+
+  /// Adds an answer whose body is the loop's.
+  private func answer(_ answer: Answer, keepsAlive: Bool, isHead: Bool) {
+    var answer = answer
+    answer.closes = answer.closes || !keepsAlive || loop.isDraining
+    loop.encoder.writeHead(answer, bodyBytes: loop.body.readableBytes, into: &output)
+    if !isHead, !answer.status.hasNoBody { output.writeImmutableBuffer(loop.body) }
+    loop.body.clear()
+    if answer.closes { isClosing = true }
+  }
+
+  override func finish(_ request: WriteRequest, at index: Int, of submission: Submission) {
+    let item = waiting[waitingStart]
+    waitingStart += 1
+    if waitingStart == waiting.count {
+      waiting.removeAll(keepingCapacity: true)
+      waitingStart = 0
+    }
+    let answer = loop.answer(item.route, to: request, at: index, of: submission)
+    loop.requestMetrics.answered(item.route, answer.status, since: item.start)
+    guard context != nil else { return loop.body.clear() }
+    self.answer(answer, keepsAlive: item.keepsAlive, isHead: false)
+  }
+
+  override func resume() {
+    goOn()
+  }
+
+  /// Goes on where something was in the way.
+  private func goOn() {
+    guard context != nil else { return }
+    flush()
+    if !isClosing { advance() }
+    flush()
+    if !isHeld, isReadHeld, let context {
+      isReadHeld = false
+      context.read()
+    }
+  }
+
+  /// Writes what there is to write, and closes when that was the last.
+  private func flush() {
+    guard let context else { return }
+    if output.readableBytes > 0 {
+      let bytes = output
+      output = ByteBuffer()
+      context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+      // Writing can lead back here. If it has not, the storage is used again: when all of it is
+      // written nobody else has it.
+      if output.readableBytes == 0, bytes.capacity <= 16 << 10 {
+        output = bytes
+        output.clear()
+      }
+    }
+    while context.channel.isWritable, var body = large {
+      guard let piece = body.next(context.channel.allocator) else {
+        large = nil
+        break
+      }
+      large = body
+      context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
+    }
+    finishIfDone()
+  }
+
+  private func finishIfDone() {
+    guard let context, !isFinished, waitingCount == 0, large == nil,
+      isClosing || hasInputEnded && !isHeld || loop.isDraining && input.readableBytes == 0
+    else { return }
+    isClosing = true
+    isFinished = true
+    deadline = .distantFuture
+    LingeringClose.begin(context, loop: loop, isInputEnded: hasInputEnded)
+  }
+
+  private func setDeadline() {
+    if waitingCount > 0 {
+      deadline = .distantFuture
+    } else if large != nil || isHeld {
+      deadline = now + .seconds(Int64(loop.limits.answerSeconds))
+    } else if input.readableBytes > 0 {
+      // From the first byte on, however slowly the others come.
+      if !isInRequest { deadline = now + .seconds(Int64(loop.limits.headSeconds)) }
+    } else {
+      deadline = now + .seconds(Int64(loop.limits.idleSeconds))
+    }
+    isInRequest = input.readableBytes > 0
+  }
+
+  // MARK: - The end
+
+  override func timeOut() {
+    guard let context else { return }
+    if isInRequest, !isHeld {
+      var late = Answer(.requestTimeout)
+      late.closes = true
+      loop.body.writeStaticString("the request took too long")
+      answer(late, keepsAlive: false, isHead: false)
+      flush()
+    } else {
+      context.close(promise: nil)
+    }
+  }
+
+  override func drain() {
+    finishIfDone()
+  }
+
+  override func abort() {
+    context?.close(promise: nil)
+  }
+
+  /// Gives the connection, and the bytes that are not answered, to the standard pipeline.
+  private func leave() {
+    guard let context else { return }
+    flush()
+    let bytes = input
+    input = ByteBuffer()
+    isClosing = true
+    let pipeline = context.pipeline.syncOperations
+    do {
+      let lane = try StandardLane.add(to: pipeline, loop: loop, after: context.handler)
+      context.fireChannelRead(wrapInboundOut(bytes))
+      context.fireChannelReadComplete()
+      if hasInputEnded { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+      lane.takeOver(isReadHeld: isReadHeld)
+      pipeline.removeHandler(context: context, promise: nil)
+    } catch {
+      context.close(promise: nil)
+    }
+  }
+}

@@ -1,0 +1,320 @@
+/// One of the hot requests, recognised in the bytes as they come from the network.
+///
+/// Recognises `GET /get?key=K`, `GET|POST|PUT /set?key=K&value=V`, `GET|POST|DELETE /delete?key=K`,
+/// `GET /get/K`, `GET /local_read/K` and `GET|HEAD|PUT|DELETE /kv/K` of HTTP/1.1, where nothing
+/// unusual is in line and headers. Everything else is the standard pipeline's, which says what is
+/// wrong with it, if anything. So what is recognised here must be a subset of what is valid there,
+/// with the same meaning.
+struct FastRequest: Equatable {
+  enum Outcome: Equatable {
+    /// Bytes are missing.
+    case incomplete
+    /// Not for here.
+    case unusual
+    case request(FastRequest)
+  }
+
+  /// Heads above this are unusual.
+  static let headBytesMax = 16 << 10
+  /// Bodies above this are unusual.
+  static let bodyBytesMax = 64 << 10
+
+  var route: Route
+  /// Still percent-encoded.
+  var key: Range<Int>
+  /// A value in the query, still percent-encoded, or a body.
+  var value: Range<Int>
+  /// Names and values in a query have `+` for a space.
+  var isQuery: Bool
+  var isHead = false
+  var keepsAlive = true
+  /// Where the next request begins.
+  var end: Int
+
+  /// Looks at the first request in `bytes`.
+  static func recognise(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+    var scanner = Scanner(bytes: bytes)
+    return scanner.request()
+  }
+
+  private enum Method {
+    case get, head, post, put, delete
+  }
+
+  /// Reads forward; `nil` from a function means unusual, unless `isShort` says that bytes ran out.
+  private struct Scanner {
+    let bytes: UnsafeRawBufferPointer
+    var position = 0
+    var isShort = false
+
+    mutating func request() -> Outcome {
+      let request = line().flatMap { headers($0) }
+      if let request { return .request(request) }
+      return isShort && bytes.count <= headBytesMax + bodyBytesMax ? .incomplete : .unusual
+    }
+
+    /// The byte at `position`.
+    @inline(__always)
+    private mutating func byte() -> UInt8? {
+      guard position < bytes.count else {
+        isShort = true
+        return nil
+      }
+      return bytes[position]
+    }
+
+    @inline(__always)
+    private mutating func skip(_ text: StaticString) -> Bool {
+      let count = text.utf8CodeUnitCount
+      let start = text.utf8Start
+      for offset in 0..<count {
+        guard position + offset < bytes.count else {
+          isShort = true
+          return false
+        }
+        guard bytes[position + offset] == start[offset] else { return false }
+      }
+      position += count
+      return true
+    }
+
+    // MARK: - Request line
+
+    private mutating func line() -> FastRequest? {
+      guard let method = method() else { return nil }
+      guard let request = target(method), skip(" HTTP/1.1\r\n") else { return nil }
+      return request
+    }
+
+    private mutating func method() -> Method? {
+      guard let first = byte() else { return nil }
+      switch first {
+      case UInt8(ascii: "G"): return skip("GET /") ? .get : nil
+      case UInt8(ascii: "H"): return skip("HEAD /") ? .head : nil
+      case UInt8(ascii: "D"): return skip("DELETE /") ? .delete : nil
+      case UInt8(ascii: "P"):
+        guard position + 1 < bytes.count else {
+          isShort = true
+          return nil
+        }
+        if bytes[position + 1] == UInt8(ascii: "U") { return skip("PUT /") ? .put : nil }
+        return skip("POST /") ? .post : nil
+      default: return nil
+      }
+    }
+
+    private mutating func target(_ method: Method) -> FastRequest? {
+      guard let first = byte() else { return nil }
+      switch first {
+      case UInt8(ascii: "g"):
+        guard method == .get, skip("get") else { return nil }
+        return skip("/") ? inPath(.jsonGet) : skip("?key=") ? inQuery(.classicGet) : nil
+      case UInt8(ascii: "s"):
+        guard method == .get || method == .post || method == .put, skip("set?key=") else {
+          return nil
+        }
+        return inQuery(.classicSet)
+      case UInt8(ascii: "d"):
+        guard method == .get || method == .post || method == .delete, skip("delete?key=") else {
+          return nil
+        }
+        return inQuery(.classicDelete)
+      case UInt8(ascii: "l"):
+        guard method == .get, skip("local_read/") else { return nil }
+        return inPath(.localRead)
+      case UInt8(ascii: "k"):
+        guard skip("kv/") else { return nil }
+        switch method {
+        case .get: return inPath(.restGet)
+        case .head:
+          var request = inPath(.restGet)
+          request?.isHead = true
+          return request
+        case .put: return inPath(.restPut)
+        case .delete: return inPath(.restDelete)
+        case .post: return nil
+        }
+      default: return nil
+      }
+    }
+
+    /// A key that ends the path; no query behind it.
+    private mutating func inPath(_ route: Route) -> FastRequest? {
+      guard let key = run(PlainBytes.path), !key.isEmpty else { return nil }
+      return FastRequest(route: route, key: key, value: 0..<0, isQuery: false, end: 0)
+    }
+
+    /// A key behind `key=`, and for `/set` a value; no other parameters.
+    private mutating func inQuery(_ route: Route) -> FastRequest? {
+      guard let key = run(PlainBytes.query), !key.isEmpty else { return nil }
+      var value = 0..<0
+      if route == .classicSet {
+        guard skip("&value="), let found = run(PlainBytes.query) else { return nil }
+        value = found
+      }
+      return FastRequest(route: route, key: key, value: value, isQuery: true, end: 0)
+    }
+
+    /// The bytes of that class up to one that is not, which must exist.
+    @inline(__always)
+    private mutating func run(_ plain: PlainBytes) -> Range<Int>? {
+      let start = position
+      while position < bytes.count, plain.contains(bytes[position]) { position += 1 }
+      guard position < bytes.count else {
+        isShort = true
+        return nil
+      }
+      return start..<position
+    }
+
+    // MARK: - Headers
+
+    private mutating func headers(_ line: FastRequest) -> FastRequest? {
+      var request = line
+      var hosts = 0
+      var bodyBytes: Int?
+      while true {
+        guard let first = byte() else { return nil }
+        if first == UInt8(ascii: "\r") {
+          guard skip("\r\n") else { return nil }
+          break
+        }
+        let start = position
+        while position < bytes.count, HeaderBytes.isName(bytes[position]) { position += 1 }
+        guard let colon = byte(), colon == UInt8(ascii: ":"), position > start else { return nil }
+        let name = start..<position
+        position += 1
+        let valueStart = position
+        while position < bytes.count, HeaderBytes.isValue(bytes[position]) { position += 1 }
+        let value = trim(valueStart..<position)
+        guard skip("\r\n") else { return nil }
+        switch meaning(name) {
+        case .ignored: break
+        case .unusual: return nil
+        case .host: hosts += 1
+        case .contentLength:
+          guard bodyBytes == nil, let number = length(value) else { return nil }
+          bodyBytes = number
+        case .connection:
+          if isEqual(value, "close") {
+            request.keepsAlive = false
+          } else if !isEqual(value, "keep-alive") {
+            return nil
+          }
+        }
+      }
+      guard hosts == 1, position <= headBytesMax else { return nil }
+      return body(bodyBytes ?? 0, request)
+    }
+
+    private mutating func body(_ count: Int, _ line: FastRequest) -> FastRequest? {
+      var request = line
+      if request.route == .restPut {
+        guard bytes.count - position >= count else {
+          isShort = true
+          return nil
+        }
+        request.value = position..<position + count
+      } else {
+        guard count == 0 else { return nil }
+      }
+      request.end = position + count
+      return request
+    }
+
+    private enum Meaning {
+      case ignored, unusual, host, contentLength, connection
+    }
+
+    /// Told by length and letters; what may change what a request means is unusual.
+    private func meaning(_ name: Range<Int>) -> Meaning {
+      switch name.count {
+      case 4: return isEqual(name, "host") ? .host : .ignored
+      case 6: return isEqual(name, "expect") ? .unusual : .ignored
+      case 7: return isEqual(name, "upgrade") ? .unusual : .ignored
+      case 8: return isEqual(name, "if-match") ? .unusual : .ignored
+      case 10:
+        if isEqual(name, "connection") { return .connection }
+        return isEqual(name, "keep-alive") ? .unusual : .ignored
+      case 12: return isEqual(name, "x-kv-context") ? .unusual : .ignored
+      case 13: return isEqual(name, "if-none-match") ? .unusual : .ignored
+      case 14: return isEqual(name, "content-length") ? .contentLength : .ignored
+      case 16: return isEqual(name, "proxy-connection") ? .unusual : .ignored
+      case 17: return isEqual(name, "transfer-encoding") ? .unusual : .ignored
+      default: return .ignored
+      }
+    }
+
+    /// - Parameter text: in lower case.
+    private func isEqual(_ range: Range<Int>, _ text: StaticString) -> Bool {
+      guard range.count == text.utf8CodeUnitCount else { return false }
+      for offset in 0..<range.count {
+        var byte = bytes[range.lowerBound + offset]
+        if byte >= UInt8(ascii: "A"), byte <= UInt8(ascii: "Z") { byte |= 0x20 }
+        guard byte == text.utf8Start[offset] else { return false }
+      }
+      return true
+    }
+
+    private func trim(_ range: Range<Int>) -> Range<Int> {
+      var (start, end) = (range.lowerBound, range.upperBound)
+      while start < end, bytes[start] == 0x20 || bytes[start] == 0x09 { start += 1 }
+      while end > start, bytes[end - 1] == 0x20 || bytes[end - 1] == 0x09 { end -= 1 }
+      return start..<end
+    }
+
+    private func length(_ digits: Range<Int>) -> Int? {
+      guard !digits.isEmpty, digits.count <= 6 else { return nil }
+      var number = 0
+      for index in digits {
+        guard bytes[index] >= UInt8(ascii: "0"), bytes[index] <= UInt8(ascii: "9") else {
+          return nil
+        }
+        number = number * 10 + Int(bytes[index] - UInt8(ascii: "0"))
+      }
+      return number <= bodyBytesMax ? number : nil
+    }
+  }
+}
+
+/// A set of bytes below 128.
+struct PlainBytes {
+  private let low: UInt64
+  private let high: UInt64
+
+  init(_ text: StaticString) {
+    var (low, high): (UInt64, UInt64) = (0, 0)
+    for index in 0..<text.utf8CodeUnitCount {
+      let byte = text.utf8Start[index]
+      if byte < 64 { low |= 1 << UInt64(byte) } else { high |= 1 << UInt64(byte & 63) }
+    }
+    self.low = low
+    self.high = high
+  }
+
+  @inline(__always)
+  func contains(_ byte: UInt8) -> Bool {
+    guard byte < 128 else { return false }
+    return (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 == 1
+  }
+
+  /// What may stand in a path here: RFC 3986's `pchar` and the slash.
+  static let path = PlainBytes(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@%/")
+  /// What may stand in a parameter here: the same and `?`, without what separates parameters.
+  static let query = PlainBytes(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$'()*+,;:@%/?=")
+}
+
+enum HeaderBytes {
+  private static let name = PlainBytes(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~")
+
+  /// A byte of a field's name: RFC 9110's `tchar`.
+  @inline(__always)
+  static func isName(_ byte: UInt8) -> Bool { name.contains(byte) }
+
+  /// A byte of a field's value, of those that are not unusual.
+  @inline(__always)
+  static func isValue(_ byte: UInt8) -> Bool { byte >= 0x20 && byte < 0x7f || byte == 0x09 }
+}

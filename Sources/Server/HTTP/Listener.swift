@@ -1,0 +1,119 @@
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// The socket that a node listens on, its event loops, and the connections on them.
+final class Listener: Sendable {
+  private let group: MultiThreadedEventLoopGroup
+  private let loops: [LoopState]
+  private let channel: any Channel
+
+  /// Binds and begins to accept.
+  ///
+  /// - Throws: what NIO says about the address.
+  static func start(_ node: NodeState, threads: Int) async throws -> Listener {
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
+    do {
+      return try await Listener(node, group)
+    } catch {
+      try await group.shutdownGracefully()
+      throw error
+    }
+  }
+
+  private init(_ node: NodeState, _ group: MultiThreadedEventLoopGroup) async throws {
+    let loops = group.makeIterator().map { LoopState(eventLoop: $0, node: node) }
+    for loop in loops {
+      try await loop.eventLoop.submit { loop.start() }.get()
+    }
+    let configuration = node.configuration
+    channel = try await ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: 4_096)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.allowRemoteHalfClosure, value: true)
+      // One read a turn: a second one would only find that there is no more.
+      .childChannelOption(.maxMessagesPerRead, value: 1)
+      .childChannelOption(
+        .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10)
+      )
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          let loop = loops.first { $0.eventLoop === channel.eventLoop }!
+          try Self.configure(channel, loop: loop, usesFastLane: configuration.usesFastLane)
+        }
+      }
+      .bind(host: configuration.host, port: configuration.port)
+      .get()
+    self.group = group
+    self.loops = loops
+  }
+
+  private static func configure(
+    _ channel: any Channel, loop: LoopState, usesFastLane: Bool
+  ) throws {
+    let metrics = loop.metrics
+    let open = metrics.connections.add(1, ordering: .relaxed).newValue
+    channel.closeFuture.whenComplete { _ in metrics.connections.subtract(1, ordering: .relaxed) }
+    let pipeline = channel.pipeline.syncOperations
+    guard open <= loop.limits.connectionsMax else {
+      metrics.connectionsRefused.increment()
+      return try pipeline.addHandler(ConnectionRefusal(loop: loop))
+    }
+    metrics.connectionsAccepted.increment()
+    if usesFastLane {
+      try pipeline.addHandler(FastLane(loop: loop))
+    } else {
+      _ = try StandardLane.add(to: pipeline, loop: loop, after: nil)
+    }
+  }
+
+  /// Where it listens: of port 0, the port that the system gave.
+  var port: Int? { channel.localAddress?.port }
+
+  /// Accepts nothing more, lets what is in progress end, and closes the connections.
+  func drain(_ limits: Limits) async throws {
+    try await channel.close()
+    for loop in loops { try await loop.eventLoop.submit { loop.drain() }.get() }
+    let deadline = NIODeadline.now() + .seconds(Int64(limits.drainSeconds))
+    while try await openConnections() > 0, NIODeadline.now() < deadline {
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    for loop in loops { try await loop.eventLoop.submit { loop.abortAll() }.get() }
+  }
+
+  private func openConnections() async throws -> Int {
+    var open = 0
+    for loop in loops { open += try await loop.eventLoop.submit { loop.connectionCount }.get() }
+    return open
+  }
+
+  /// Ends the event loops; nothing that they were given may be on its way any more.
+  func stop() async throws {
+    for loop in loops { try await loop.eventLoop.submit { loop.stop() }.get() }
+    try await group.shutdownGracefully()
+  }
+}
+
+/// What a connection gets that is one too many.
+private final class ConnectionRefusal: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  private let loop: LoopState
+
+  init(loop: LoopState) { self.loop = loop }
+
+  func channelActive(context: ChannelHandlerContext) {
+    var answer = Answer(.unavailable)
+    answer.closes = true
+    answer.retryAfterSeconds = 1
+    let text: StaticString = "too many connections"
+    var buffer = context.channel.allocator.buffer(capacity: 512)
+    loop.encoder.writeHead(answer, bodyBytes: text.utf8CodeUnitCount, into: &buffer)
+    buffer.writeStaticString(text)
+    context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+    LingeringClose.begin(context, loop: loop, isInputEnded: false)
+  }
+}

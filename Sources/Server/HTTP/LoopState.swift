@@ -1,0 +1,159 @@
+import Engine
+import NIOCore
+import Synchronization
+
+/// What the connections of one event loop share: the way to the committer and back, the texts, and
+/// the time.
+///
+/// `@unchecked Sendable`: everything but `completed` is touched on the event loop only.
+final class LoopState: SubmissionOwner, @unchecked Sendable {
+  /// Submissions that are kept for the next turn.
+  private static let sparesMax = 16
+
+  let eventLoop: any EventLoop
+  let node: NodeState
+  let store: Store
+  let limits: Limits
+  let metrics: ServerMetrics
+  var requestMetrics: RequestMetrics
+  /// Nil once the node has begun to stop.
+  private(set) var isDraining = false
+
+  // The way to the committer.
+  private var open: Submission?
+  private var spares: [Submission] = []
+  private var isFlushScheduled = false
+  // The way back.
+  private let returned = Mutex<[Submission]>([])
+  private var arrived: [Submission] = []
+  private var touched: [Lane] = []
+
+  private var lanes: [Lane] = []
+  private var sweep: RepeatedTask?
+  private(set) var encoder: AnswerEncoder
+  /// The body of the answer that is being made; empty between requests.
+  var body = ByteBuffer()
+  /// Decoded keys and values, and values copied out of the index.
+  let scratch = UnsafeMutableRawBufferPointer.allocate(
+    byteCount: FastRequest.headBytesMax + FastRequest.bodyBytesMax, alignment: 16)
+
+  init(eventLoop: any EventLoop, node: NodeState) {
+    self.eventLoop = eventLoop
+    self.node = node
+    store = node.store
+    limits = node.configuration.limits
+    metrics = node.metrics
+    requestMetrics = RequestMetrics(node.metrics.registry)
+    encoder = AnswerEncoder(node: node.address, shard: node.shard)
+  }
+
+  deinit {
+    scratch.deallocate()
+  }
+
+  /// Starts the clock of this loop. On the loop.
+  func start() {
+    tell()
+    sweep = eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+      self.tell()
+      self.closeLate()
+    }
+  }
+
+  func stop() {
+    sweep?.cancel()
+    sweep = nil
+  }
+
+  private func tell() {
+    encoder.set(date: HTTPDate.text(secondsSince1970: HTTPDate.now()))
+  }
+
+  // MARK: - Writes
+
+  /// The submission that gathers this turn's writes. It is handed over at the end of the turn, with
+  /// those of all connections that were ready in it.
+  func gather() -> Submission {
+    if !isFlushScheduled {
+      isFlushScheduled = true
+      eventLoop.execute { self.handOver() }
+    }
+    if let open { return open }
+    let submission = spares.popLast() ?? Submission(owner: self)
+    open = submission
+    return submission
+  }
+
+  private func handOver() {
+    isFlushScheduled = false
+    guard let submission = open, !submission.isEmpty else { return }
+    open = nil
+    store.committer.submit(submission)
+  }
+
+  /// False when a write of that size has to be refused.
+  func hasRoom(forBytes bytes: Int) -> Bool {
+    store.committer.hasRoom(forBytes: bytes + (open?.bytes ?? 0))
+  }
+
+  func completed(_ submission: Submission) {
+    let isFirst = returned.withLock { returned in
+      returned.append(submission)
+      return returned.count == 1
+    }
+    if isFirst { eventLoop.execute { self.takeBack() } }
+  }
+
+  private func takeBack() {
+    returned.withLock { swap(&$0, &arrived) }
+    for submission in arrived {
+      for index in submission.requests.indices {
+        let request = submission.requests[index]
+        let lane = Lane.take(request.token)
+        lane.finish(request, at: index, of: submission)
+        if touched.last !== lane { touched.append(lane) }
+      }
+      submission.removeAll()
+      if spares.count < Self.sparesMax { spares.append(submission) }
+    }
+    arrived.removeAll(keepingCapacity: true)
+    // `resume` may lead back here, by way of another turn only.
+    for lane in touched { lane.resume() }
+    touched.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: - Connections
+
+  func add(_ lane: Lane) {
+    lane.registryIndex = lanes.count
+    lanes.append(lane)
+    if isDraining { lane.drain() }
+  }
+
+  func remove(_ lane: Lane) {
+    guard let index = lane.registryIndex else { return }
+    lane.registryIndex = nil
+    let last = lanes.removeLast()
+    if last !== lane {
+      lanes[index] = last
+      last.registryIndex = index
+    }
+  }
+
+  private func closeLate() {
+    let now = NIODeadline.now()
+    for lane in lanes.filter({ $0.deadline <= now }) { lane.timeOut() }
+  }
+
+  /// Lets every connection end as soon as nothing is in progress on it.
+  func drain() {
+    isDraining = true
+    for lane in Array(lanes) { lane.drain() }
+  }
+
+  func abortAll() {
+    for lane in Array(lanes) { lane.abort() }
+  }
+
+  var connectionCount: Int { lanes.count }
+}

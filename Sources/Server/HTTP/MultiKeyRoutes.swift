@@ -1,0 +1,139 @@
+import Engine
+import NIOCore
+import WAL
+
+/// The routes for several keys.
+extension LoopState {
+  /// The most that the values of one answer may come to.
+  private var answerBytesMax: Int { 32 << 20 }
+
+  /// `GET /kv?key=a&key=b`: a line for each, in the order asked for.
+  func entries(_ query: Parameters, _ lane: StandardLane) -> Handling {
+    lane.isFor(.multiGet)
+    let keys = query.all("key")
+    guard !keys.isEmpty else {
+      writeError("this version has no pages yet: name the keys, as in /kv?key=a&key=b")
+      return .now(Answer(.notImplemented, .json))
+    }
+    guard keys.allSatisfy({ (1...limits.keyBytesMax).contains($0.count) }) else {
+      return .now(badRequest("a key must have from 1 to \(limits.keyBytesMax) bytes"))
+    }
+    switch readOptions(query, isRead: true) {
+    case .refused(let answer): return .now(answer)
+    case .wait(let awaited): return wait(awaited, lane) { self.entries(query, lane) }
+    case .go: break
+    }
+    for key in keys {
+      _ = key.withUnsafeBytes { read(.jsonGet, $0) }
+      body.writeStaticString("\n")
+      guard body.readableBytes <= answerBytesMax else {
+        body.clear()
+        writeError("the values are larger than \(answerBytesMax) bytes together: ask for fewer")
+        return .now(Answer(.contentTooLarge, .json))
+      }
+    }
+    return .now(Answer(.ok, .ndjson))
+  }
+
+  /// `POST /batch`: a line for each operation; all happen or none.
+  func batch(_ request: StandardRequest, _ query: Parameters, _ lane: StandardLane) -> Handling {
+    lane.isFor(.batch)
+    if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    guard hasRoom(forBytes: request.body.readableBytes) else { return .now(overloaded(.batch)) }
+    let submission = gather()
+    let start = submission.bytes
+    submission.beginBatch()
+    if let refusal = gatherBatch(request.body, submission, start: start) {
+      submission.abandonBatch()
+      writeError(refusal.reason)
+      return .now(Answer(refusal.status, .json))
+    }
+    submission.endBatch(token: lane.token)
+    return .later
+  }
+
+  /// - Returns: why the batch is refused; nil when all of it was added.
+  private func gatherBatch(
+    _ body: ByteBuffer, _ submission: Submission, start: Int
+  ) -> StandardRequest.Refusal? {
+    body.withUnsafeReadableBytes { bytes in
+      var operations = 0
+      var number = 0
+      for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+        number += 1
+        if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) { continue }
+        operations += 1
+        guard operations <= limits.batchOperationsMax else {
+          return StandardRequest.Refusal(
+            status: .contentTooLarge,
+            reason: "more than \(limits.batchOperationsMax) operations")
+        }
+        if let refusal = add(Array(line), number, submission) {
+          return refusal
+        }
+        guard submission.bytes - start <= limits.batchBytesMax else {
+          return StandardRequest.Refusal(
+            status: .contentTooLarge,
+            reason: "the batch is larger than \(limits.batchBytesMax) bytes")
+        }
+      }
+      guard operations > 0 else {
+        return StandardRequest.Refusal(status: .badRequest, reason: "the batch is empty")
+      }
+      return nil
+    }
+  }
+
+  private func add(
+    _ line: [UInt8], _ number: Int, _ submission: Submission
+  ) -> StandardRequest.Refusal? {
+    do {
+      let operation = try JSONOperation(line: line)
+      guard operation.key.count <= limits.keyBytesMax else {
+        return StandardRequest.Refusal(
+          status: .badRequest,
+          reason: "line \(number): the key is longer than \(limits.keyBytesMax) bytes")
+      }
+      guard operation.value.count <= limits.valueBytesMax else {
+        return StandardRequest.Refusal(
+          status: .contentTooLarge,
+          reason: "line \(number): the value is larger than \(limits.valueBytesMax) bytes")
+      }
+      operation.key.withUnsafeBytes { key in
+        switch operation.kind {
+        case .put: operation.value.withUnsafeBytes { submission.addPut(key, $0) }
+        case .delete: submission.addDelete(key)
+        }
+      }
+      return nil
+    } catch {
+      return StandardRequest.Refusal(
+        status: .badRequest, reason: "line \(number): \(error.reason)")
+    }
+  }
+
+  /// `/purge`: removes the keys that belong to other shards.
+  func purge(_ query: Parameters, _ lane: StandardLane) -> Handling {
+    lane.isFor(.purge)
+    let isDry: Bool
+    switch query.text("dry_run") {
+    case nil, "false": isDry = false
+    case "true": isDry = true
+    default: return .now(badOption("dry_run must be true or false"))
+    }
+    if let force = query.text("force"), force != "true", force != "false" {
+      return .now(badOption("force must be true or false"))
+    }
+    let range = ShardRange(
+      hash: store.index.hasher.kind.rawValue, index: node.shard, count: node.shardCount)
+    // One shard owns every key: there is nothing to remove, and nothing to log.
+    guard !isDry, range.count > 1 else {
+      node.dialect.writePurge(error: nil, into: &body)
+      var answer = Answer(.ok)
+      answer.purged = store.index.countForeign(to: range)
+      return .now(answer)
+    }
+    gather().purge(keeping: range, token: lane.token)
+    return .later
+  }
+}

@@ -1,0 +1,31 @@
+/// What is asked for: the routes that the metrics tell apart.
+enum Route: UInt8, CaseIterable, Sendable {
+  case classicGet, classicSet, classicDelete, purge
+  case jsonGet, localRead, jsonSet
+  case restGet, restPut, restDelete, multiGet, batch
+  case status, health, ready, metrics
+  case other
+
+  /// In metrics and logs.
+  var name: String {
+    switch self {
+    case .classicGet: "get"
+    case .classicSet: "set"
+    case .classicDelete: "delete"
+    case .purge: "purge"
+    case .jsonGet: "json_get"
+    case .localRead: "local_read"
+    case .jsonSet: "json_set"
+    case .restGet: "kv_get"
+    case .restPut: "kv_put"
+    case .restDelete: "kv_delete"
+    case .multiGet: "kv_multi_get"
+    case .batch: "batch"
+    case .status: "status"
+    case .health: "health"
+    case .ready: "ready"
+    case .metrics: "metrics"
+    case .other: "other"
+    }
+  }
+}

@@ -1,0 +1,162 @@
+import Engine
+import NIOCore
+import NIOHTTP1
+
+/// How a request of the standard pipeline is answered.
+enum Handling {
+  /// The body is the loop's.
+  case now(Answer)
+  /// The body is that value.
+  case value(Answer, LargeValue)
+  /// The lane is told later.
+  case later
+}
+
+/// Which request goes where: path and method to a function of the routes.
+extension LoopState {
+  /// What a path is for.
+  private enum Place {
+    case get, set, delete, purge
+    case jsonGet(key: ArraySlice<UInt8>)
+    case localRead(key: ArraySlice<UInt8>)
+    case entry(key: ArraySlice<UInt8>)
+    case entries, batch
+    case status, health, ready, metrics
+    case replaced
+    case notYet(StaticString)
+    case unknown
+
+    init(_ path: [UInt8]) {
+      switch path {
+      case Paths.get: self = .get
+      case Paths.set: self = .set
+      case Paths.delete: self = .delete
+      case Paths.purge: self = .purge
+      case Paths.entries: self = .entries
+      case Paths.batch: self = .batch
+      case Paths.status: self = .status
+      case Paths.health, Paths.healthz: self = .health
+      case Paths.ready: self = .ready
+      case Paths.metrics: self = .metrics
+      case Paths.watch: self = .notYet("a change feed")
+      case _ where Paths.replaced.contains(path): self = .replaced
+      case _ where path.starts(with: Paths.entryPrefix):
+        self = .entry(key: path[Paths.entryPrefix.count...])
+      case _ where path.starts(with: Paths.getPrefix):
+        self = .jsonGet(key: path[Paths.getPrefix.count...])
+      case _ where path.starts(with: Paths.localReadPrefix):
+        self = .localRead(key: path[Paths.localReadPrefix.count...])
+      default: self = .unknown
+      }
+    }
+
+    var allow: StaticString {
+      switch self {
+      case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .notYet:
+        "GET, HEAD"
+      case .set: "GET, POST, PUT"
+      case .delete: "GET, POST, DELETE"
+      case .purge: "GET, POST"
+      case .entry: "GET, HEAD, PUT, DELETE"
+      case .batch: "POST"
+      case .replaced, .unknown: ""
+      }
+    }
+
+    /// Whether the path has that method; all that can be read can be asked for its head.
+    func allows(_ method: HTTPMethod) -> Bool {
+      switch (self, method) {
+      case (.get, .GET), (.get, .HEAD), (.jsonGet, .GET), (.jsonGet, .HEAD), (.localRead, .GET),
+        (.localRead, .HEAD), (.entries, .GET), (.entries, .HEAD), (.status, .GET),
+        (.status, .HEAD), (.health, .GET), (.health, .HEAD), (.ready, .GET), (.ready, .HEAD),
+        (.metrics, .GET), (.metrics, .HEAD), (.notYet, _),
+        (.set, .GET), (.set, .POST), (.set, .PUT),
+        (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
+        (.purge, .GET), (.purge, .POST),
+        (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
+        (.batch, .POST), (.replaced, _), (.unknown, _):
+        true
+      default: false
+      }
+    }
+  }
+
+  private enum Paths {
+    static let get = Array("/get".utf8)
+    static let set = Array("/set".utf8)
+    static let delete = Array("/delete".utf8)
+    static let purge = Array("/purge".utf8)
+    static let entries = Array("/kv".utf8)
+    static let batch = Array("/batch".utf8)
+    static let watch = Array("/watch".utf8)
+    static let status = Array("/status".utf8)
+    static let health = Array("/health".utf8)
+    static let healthz = Array("/healthz".utf8)
+    static let ready = Array("/ready".utf8)
+    static let metrics = Array("/metrics".utf8)
+    static let getPrefix = Array("/get/".utf8)
+    static let localReadPrefix = Array("/local_read/".utf8)
+    static let entryPrefix = Array("/kv/".utf8)
+    static let replaced = [
+      "/next-replication-key", "/delete-next-replication-key", "/delete-replication-key",
+    ].map { Array($0.utf8) }
+  }
+
+  /// The most that the body of that request may be. It is decoded later, and its parts are bounded
+  /// then; this bounds what is kept until that.
+  func bodyBytesMax(of request: StandardRequest) -> Int {
+    switch (Place(request.path), request.method) {
+    case (.entry, .PUT): limits.valueBytesMax
+    // A byte takes up to three in a form, six in JSON.
+    case (.set, .POST), (.set, .PUT): 6 * (limits.valueBytesMax + limits.keyBytesMax) + 4_096
+    case (.batch, .POST): 6 * limits.batchBytesMax
+    default: limits.headBytesMax
+    }
+  }
+
+  /// Answers a request, or sees to it that it will be.
+  func handle(_ request: StandardRequest, from lane: StandardLane) -> Handling {
+    let place = Place(request.path)
+    guard place.allows(request.method) else {
+      writeError("\(request.method) is not for this path: use \(place.allow)")
+      var answer = Answer(.methodNotAllowed, .json)
+      answer.allow = place.allow
+      return .now(answer)
+    }
+    guard let query = Parameters(request.query) else { return .now(badEncoding()) }
+    switch place {
+    case .get: return classicGet(query, lane)
+    case .set: return set(request, query, lane)
+    case .delete: return classicDelete(request, query, lane)
+    case .purge: return purge(query, lane)
+    case .jsonGet(let key): return jsonGet(.jsonGet, key, query, lane)
+    case .localRead(let key): return jsonGet(.localRead, key, query, lane)
+    case .entry(let key): return entry(key, request, query, lane)
+    case .entries: return entries(query, lane)
+    case .batch: return batch(request, query, lane)
+    case .status: return status(lane)
+    case .health: return health(lane)
+    case .ready: return ready(lane)
+    case .metrics: return metrics(lane)
+    case .replaced:
+      body.writeStaticString("gone: replicas follow the log, at /wal/stream")
+      return .now(Answer(.gone))
+    case .notYet(let what):
+      writeError("this version has no \(what) yet")
+      return .now(Answer(.notImplemented, .json))
+    case .unknown:
+      writeError("no such path")
+      return .now(Answer(.notFound, .json))
+    }
+  }
+
+  func badEncoding() -> Answer { badRequest("bad percent-encoding") }
+
+  func badRequest(_ message: String) -> Answer {
+    writeError(message)
+    var answer = Answer(.badRequest, .json)
+    // Whoever sends what is malformed may mean something else by what follows, too.
+    answer.closes = true
+    return answer
+  }
+}

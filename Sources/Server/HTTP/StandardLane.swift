@@ -1,0 +1,424 @@
+import Engine
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// A connection that reads its requests with NIO's HTTP parser: everything that is not hot.
+///
+/// One request at a time: what comes behind it waits, and nothing more is read meanwhile.
+final class StandardLane: Lane, ChannelDuplexHandler {
+  typealias InboundIn = HTTPServerRequestPart
+  typealias OutboundIn = HTTPServerResponsePart
+  typealias OutboundOut = HTTPServerResponsePart
+
+  private enum Event {
+    case part(HTTPServerRequestPart)
+    case malformed(any Error)
+  }
+
+  private enum Phase {
+    /// Between two requests.
+    case idle
+    case receiving(StandardRequest, bodyBytesMax: Int)
+    /// The answer is being made.
+    case answering
+    /// The answer is made, and the client has yet to take it.
+    case sending
+    case closing
+  }
+
+  private(set) var context: ChannelHandlerContext?
+  private var phase = Phase.idle
+  private var queue: [Event] = []
+  private var large: LargeBody?
+  /// What this connection's body counts for in the node's bound.
+  private var chargedBytes = 0
+  /// What its answer counts for in the node's bound.
+  private var chargedAnswerBytes = 0
+  private var bodyDeadline = NIODeadline.distantFuture
+  private var hasInputEnded = false
+  private var isReadHeld = false
+  private var hasHeadBegun = false
+  private var isGoingOn = false
+  private var start = NIODeadline.now()
+  // Of the request that is being answered.
+  private var route = Route.other
+  private var keepsAlive = true
+  private var isHead = false
+  private var isVersion10 = false
+
+  private var isReceiving: Bool {
+    if case .receiving = phase { true } else { false }
+  }
+
+  private var isBusy: Bool {
+    switch phase {
+    case .answering, .sending: true
+    default: false
+    }
+  }
+
+  /// Adds NIO's encoder and decoder and a lane to a pipeline.
+  static func add(
+    to pipeline: ChannelPipeline.SynchronousOperations, loop: LoopState,
+    after handler: (any ChannelHandler)?
+  ) throws -> StandardLane {
+    var limits = NIOHTTPDecoderLimitConfiguration()
+    // Above our own, which are told apart once a head is there.
+    limits.maxHeaderFieldSize = 2 * loop.limits.headBytesMax
+    limits.maxHeaderListSize = 3 * loop.limits.headBytesMax
+    limits.maxHeaderFieldCount = loop.limits.headerFieldsMax
+    let lane = StandardLane(loop: loop)
+    // Answers say themselves how long they are.
+    var framing = HTTPResponseEncoder.Configuration()
+    framing.automaticallySetFramingHeaders = false
+    let handlers: [any ChannelHandler] = [
+      ArrivalWatch(lane),
+      HTTPResponseEncoder(configuration: framing),
+      ByteToMessageHandler(
+        HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)),
+      lane,
+    ]
+    if let handler {
+      try pipeline.addHandlers(handlers, position: .after(handler))
+    } else {
+      try pipeline.addHandlers(handlers)
+    }
+    return lane
+  }
+
+  /// Goes on reading where the lane before was holding back.
+  func takeOver(isReadHeld: Bool) {
+    guard isReadHeld, let context else { return }
+    if isBusy { self.isReadHeld = true } else { context.read() }
+  }
+
+  // MARK: - Events
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    deadline = .now() + .seconds(Int64(loop.limits.idleSeconds))
+    loop.add(self)
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) {
+    leave()
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    leave()
+    context.fireChannelInactive()
+  }
+
+  private func leave() {
+    loop.remove(self)
+    context = nil
+    queue = []
+    large = nil
+    releaseBody()
+    releaseAnswer()
+    if !isBusy { phase = .closing }
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if isBusy || !queue.isEmpty { isReadHeld = true } else { context.read() }
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    take(.part(unwrapInboundIn(data)))
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if error is HTTPParserError {
+      take(.malformed(error))
+    } else {
+      context.close(promise: nil)
+    }
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if case ChannelEvent.inputClosed = event {
+      hasInputEnded = true
+      if !isBusy { finish() }
+    }
+    context.fireUserInboundEventTriggered(event)
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if context.channel.isWritable, large != nil { sendLarge() }
+    context.fireChannelWritabilityChanged()
+  }
+
+  /// Bytes came, which may be the start of a request.
+  fileprivate func bytesArrived() {
+    guard case .idle = phase, !hasHeadBegun else { return }
+    hasHeadBegun = true
+    deadline = .now() + .seconds(Int64(loop.limits.headSeconds))
+  }
+
+  // MARK: - Receiving
+
+  private func take(_ event: Event) {
+    if isBusy || !queue.isEmpty {
+      queue.append(event)
+    } else {
+      process(event)
+    }
+  }
+
+  private func process(_ event: Event) {
+    switch (event, phase) {
+    case (_, .closing):
+      break
+    case (.malformed(let error), _):
+      refuse(Self.refusal(error))
+    case (.part(.head(let head)), _):
+      begin(head)
+    case (.part(.body(let bytes)), .receiving(var request, let most)):
+      // Taken out, so that the body is not copied when it grows.
+      phase = .idle
+      if receive(bytes, into: &request, most: most) {
+        phase = .receiving(request, bodyBytesMax: most)
+      }
+    case (.part(.end), .receiving(let request, _)):
+      handle(request)
+    case (.part, _):
+      break
+    }
+  }
+
+  private static func refusal(_ error: any Error) -> StandardRequest.Refusal {
+    if let error = error as? HTTPParserError, error == .headerOverflow {
+      return StandardRequest.Refusal(
+        status: .headersTooLarge, reason: "the headers are too large, or too many")
+    }
+    return StandardRequest.Refusal(status: .badRequest, reason: "malformed HTTP: \(error)")
+  }
+
+  private func begin(_ head: HTTPRequestHead) {
+    start = .now()
+    hasHeadBegun = false
+    isVersion10 = head.version == .http1_0
+    isHead = head.method == .HEAD
+    keepsAlive = false
+    do throws(StandardRequest.Refusal) {
+      let request = try StandardRequest(head, limits: loop.limits)
+      keepsAlive = request.keepsAlive
+      let most = loop.bodyBytesMax(of: request)
+      if let length = request.contentLength, length > most {
+        throw StandardRequest.Refusal(
+          status: .contentTooLarge, reason: "the body is larger than \(most) bytes")
+      }
+      phase = .receiving(request, bodyBytesMax: most)
+      bodyDeadline = start + .seconds(Int64(loop.limits.bodySeconds))
+      deadline = bodyDeadline
+      if request.expectsContinue {
+        context?.writeAndFlush(
+          wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))),
+          promise: nil)
+      }
+    } catch {
+      refuse(error)
+    }
+  }
+
+  /// - Returns: false when the request was refused.
+  private func receive(
+    _ bytes: ByteBuffer, into request: inout StandardRequest, most: Int
+  ) -> Bool {
+    var bytes = bytes
+    let count = bytes.readableBytes
+    guard request.body.readableBytes + count <= most else {
+      refuse(
+        StandardRequest.Refusal(
+          status: .contentTooLarge, reason: "the body is larger than \(most) bytes"))
+      return false
+    }
+    guard loop.node.chargeBody(count, limit: loop.limits.bodyBytesMax) else {
+      loop.writeError("overloaded: nothing was written")
+      var answer = Answer(.unavailable, .json)
+      answer.retryAfterSeconds = 1
+      answer.closes = true
+      respond(answer)
+      return false
+    }
+    chargedBytes += count
+    request.body.writeBuffer(&bytes)
+    bodyDeadline = bodyDeadline + .nanoseconds(Int64(count) * 1_000_000_000 / (64 << 10))
+    deadline = bodyDeadline
+    return true
+  }
+
+  private func releaseBody() {
+    loop.node.releaseBody(chargedBytes)
+    chargedBytes = 0
+  }
+
+  private func releaseAnswer() {
+    loop.node.releaseAnswer(chargedAnswerBytes)
+    chargedAnswerBytes = 0
+  }
+
+  private func refuse(_ refusal: StandardRequest.Refusal) {
+    loop.writeError(refusal.reason)
+    var answer = Answer(refusal.status, .json)
+    answer.closes = true
+    respond(answer)
+  }
+
+  // MARK: - Answering
+
+  private func handle(_ request: StandardRequest) {
+    phase = .answering
+    deadline = .distantFuture
+    deliver(loop.handle(request, from: self))
+  }
+
+  /// Sends what a request has come to.
+  func deliver(_ handling: Handling) {
+    switch handling {
+    case .now(let answer): respond(answer)
+    case .value(let answer, let value): respond(answer, value)
+    case .later: break
+    }
+  }
+
+  /// What the request is, for its metrics and for the answer to its write.
+  func isFor(_ route: Route) { self.route = route }
+
+  override func finish(_ request: WriteRequest, at index: Int, of submission: Submission) {
+    respond(loop.answer(route, to: request, at: index, of: submission))
+  }
+
+  /// Sends an answer whose body is the loop's. On the loop.
+  func respond(_ answer: Answer, _ value: LargeValue? = nil) {
+    var answer = answer
+    if loop.body.readableBytes > loop.limits.outputBytesMax {
+      guard loop.node.chargeAnswer(loop.body.readableBytes, limit: loop.limits.answersBytesMax)
+      else {
+        loop.body = ByteBuffer()
+        loop.writeError("overloaded: too many large answers are on their way")
+        answer = Answer(.unavailable, .json)
+        answer.retryAfterSeconds = 1
+        return respond(answer)
+      }
+      chargedAnswerBytes = loop.body.readableBytes
+    }
+    loop.requestMetrics.answered(route, answer.status, since: start)
+    route = .other
+    releaseBody()
+    let body = loop.body
+    loop.body = ByteBuffer()
+    guard let context else { return releaseAnswer() }
+    answer.closes = answer.closes || !keepsAlive || loop.isDraining
+    answer.namesKeepAlive = isVersion10 && !answer.closes
+    phase = .sending
+    let bodyBytes = value?.bytes.count ?? body.readableBytes
+    let head = loop.encoder.head(answer, bodyBytes: bodyBytes)
+    keepsAlive = !answer.closes
+    deadline =
+      .now() + .seconds(Int64(loop.limits.answerSeconds + body.readableBytes / (64 << 10)))
+    context.write(wrapOutboundOut(.head(head)), promise: nil)
+    if !isHead, !answer.status.hasNoBody {
+      if let value {
+        large = LargeBody(value)
+        return sendLarge()
+      }
+      context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
+    }
+    end()
+  }
+
+  private func sendLarge() {
+    guard let context else { return }
+    deadline = .now() + .seconds(Int64(loop.limits.answerSeconds))
+    while context.channel.isWritable, var body = large {
+      guard let piece = body.next(context.channel.allocator) else {
+        large = nil
+        return end()
+      }
+      large = body
+      context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(piece))), promise: nil)
+    }
+  }
+
+  private func end() {
+    guard let context else { return }
+    let promise = context.eventLoop.makePromise(of: Void.self)
+    promise.futureResult.assumeIsolated().whenComplete { _ in self.sent() }
+    context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: promise)
+  }
+
+  /// The client, or the system on its behalf, has the whole answer.
+  private func sent() {
+    guard context != nil, case .sending = phase else { return }
+    releaseAnswer()
+    guard keepsAlive else { return finish() }
+    phase = .idle
+    deadline = .now() + .seconds(Int64(loop.limits.idleSeconds))
+    // Called by the loop below, when the whole answer went at once: that goes on by itself.
+    if !isGoingOn { goOn() }
+  }
+
+  private func goOn() {
+    isGoingOn = true
+    while !isBusy, !queue.isEmpty { process(queue.removeFirst()) }
+    isGoingOn = false
+    guard !isBusy, let context else { return }
+    if hasInputEnded { return finish() }
+    if isReadHeld {
+      isReadHeld = false
+      context.read()
+    }
+  }
+
+  // MARK: - The end
+
+  private func finish() {
+    guard let context else { return }
+    if case .closing = phase { return }
+    phase = .closing
+    queue = []
+    deadline = .distantFuture
+    releaseBody()
+    LingeringClose.begin(context, loop: loop, isInputEnded: hasInputEnded)
+  }
+
+  override func resume() {}
+
+  override func timeOut() {
+    guard let context else { return }
+    if case .closing = phase { return context.close(promise: nil) }
+    if isBusy { return context.close(promise: nil) }
+    if hasHeadBegun || isReceiving {
+      keepsAlive = false
+      refuse(
+        StandardRequest.Refusal(status: .requestTimeout, reason: "the request took too long"))
+    } else {
+      context.close(promise: nil)
+    }
+  }
+
+  override func drain() {
+    if case .idle = phase, queue.isEmpty { finish() }
+  }
+
+  override func abort() {
+    context?.close(promise: nil)
+  }
+}
+
+/// Sees the bytes before they are parsed: the parser says nothing before a head is whole.
+private final class ArrivalWatch: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+  typealias InboundOut = ByteBuffer
+
+  private unowned let lane: StandardLane
+
+  init(_ lane: StandardLane) { self.lane = lane }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    lane.bytesArrived()
+    context.fireChannelRead(data)
+  }
+}

@@ -1,0 +1,38 @@
+import Engine
+import WAL
+
+/// The bounds on what a node takes from the network.
+public struct Limits: Sendable {
+  public var keyBytesMax = Format.keyBytesMax
+  public var valueBytesMax = Format.valueBytesMax
+  /// A request's target: path and query.
+  public var targetBytesMax = 48 << 10
+  /// A request's line and headers.
+  public var headBytesMax = 64 << 10
+  public var headerFieldsMax = 256
+  public var batchBytesMax = 4 << 20
+  public var batchOperationsMax = 10_000
+  public var connectionsMax = 20_000
+  /// Bodies that are being received, all connections together.
+  public var bodyBytesMax = 64 << 20
+  /// Answers above `outputBytesMax` that are being sent, all connections together.
+  public var answersBytesMax = 256 << 20
+  /// Requests of one connection that wait for the committer.
+  public var pendingWritesMax = 1_024
+  /// Answers that one connection has not taken yet; above it nothing more is read from it.
+  public var outputBytesMax = 256 << 10
+  /// A connection on which nothing has begun.
+  public var idleSeconds = 75
+  /// From the first byte of a request to the end of its headers.
+  public var headSeconds = 10
+  /// For a body, on top of a second for every 64 KiB of it.
+  public var bodySeconds = 30
+  /// An answer of which the client takes nothing.
+  public var answerSeconds = 30
+  /// Reading on after an error, so that the answer arrives.
+  public var lingerSeconds = 2
+  /// What is in flight when the node is told to stop.
+  public var drainSeconds = 10
+
+  public init() {}
+}

@@ -1,0 +1,108 @@
+import Engine
+import Logging
+import NIOCore
+import Sharding
+import WAL
+
+/// One node: a store, and a listener in front of it.
+public final class Node: Sendable {
+  private let state: NodeState
+  private let listener: Listener
+
+  /// The address to reach it at.
+  public var address: String { state.address }
+  public var report: StoreReport { state.store.report }
+
+  /// Recovers the store and begins to listen.
+  ///
+  /// - Parameter onFailure: called once, on the committer's thread, when the log takes no more
+  ///   writes: nothing is acknowledged from then on, and the process had better end.
+  /// - Throws: `WALError` about the data, `NodeError` about the address.
+  public static func start(
+    _ configuration: Configuration, logger: Logger,
+    onFailure: @escaping @Sendable (WALError) -> Void
+  ) async throws -> Node {
+    let metrics = ServerMetrics(onFailure: onFailure)
+    var options = StoreOptions(
+      dataDirectory: configuration.dataDirectory,
+      node: NodeNumber.of(configuration.nodeID ?? configuration.address))
+    options.syncPolicy = configuration.syncPolicy
+    options.segmentBytes = configuration.segmentBytes
+    options.memoryBytesMax = configuration.memoryBytesMax
+    let store = try Store.open(options, observer: metrics)
+    do {
+      log(store.report, store, logger)
+      let state = NodeState(
+        configuration: configuration, address: configuration.address, store: store,
+        metrics: metrics, logger: logger)
+      metrics.register(state)
+      let listener: Listener
+      do {
+        listener = try await Listener.start(
+          state, threads: configuration.threads ?? max(1, System.coreCount - 1))
+      } catch {
+        throw NodeError.cannotListen(address: configuration.address, reason: "\(error)")
+      }
+      return Node(state, listener)
+    } catch {
+      try store.close()
+      throw error
+    }
+  }
+
+  private init(_ state: NodeState, _ listener: Listener) {
+    self.state = state
+    self.listener = listener
+  }
+
+  /// The port, where the system chose it.
+  public var port: Int? { listener.port }
+
+  /// Accepts nothing more, ends what is in progress, syncs, and closes the log in order.
+  public func stop() async throws {
+    try await listener.drain(state.configuration.limits)
+    try state.store.close()
+    try await listener.stop()
+  }
+
+  private static func log(_ report: StoreReport, _ store: Store, _ logger: Logger) {
+    let log = report.log
+    let rate = report.seconds > 0 ? Double(log.records) / report.seconds : 0
+    logger.info(
+      """
+      \(log.isNew ? "began a new log" : "recovered"): \(store.index.count) keys from \
+      \(log.records) records, \(log.bytes) bytes of log, in \(rounded(report.seconds)) s \
+      (\(Int(rate)) records/s); at sequence number \(store.progress.durable), epoch \
+      \(store.epochs.last!.epoch.number)\(log.isNew || log.wasClean ? "" : "; the last stop was unclean")
+      """)
+    if let cut = log.cut {
+      logger.warning("\(cut.damage); its bytes are in \(cut.saved.joined(separator: ", "))")
+    }
+    for sequence in report.digestMismatches {
+      logger.critical(
+        "the state replayed up to the mark \(sequence) has another digest than it had when that was written: please report this"
+      )
+    }
+  }
+
+  private static func rounded(_ seconds: Double) -> Double { (seconds * 1_000).rounded() / 1_000 }
+}
+
+/// Why a node did not start, where it is not the data.
+public enum NodeError: Error, CustomStringConvertible {
+  case cannotListen(address: String, reason: String)
+
+  public var description: String {
+    switch self {
+    case .cannotListen(let address, let reason):
+      "cannot listen on \(address): \(reason). Is another process there? Choose another --http-addr"
+    }
+  }
+}
+
+/// A node's number in epochs: the FNV-1 hash of its name.
+enum NodeNumber {
+  static func of(_ name: String) -> UInt64 {
+    Array(name.utf8).withUnsafeBytes { ShardHash.fnv1Mixed($0) }
+  }
+}

@@ -1,0 +1,61 @@
+import Engine
+import Logging
+import NIOCore
+import Synchronization
+
+/// What all event loops of a node share.
+final class NodeState: Sendable {
+  let configuration: Configuration
+  let store: Store
+  let metrics: ServerMetrics
+  let logger: Logger
+  let dialect: Dialect
+  /// Where this node listens, as it is configured.
+  let address: String
+  let shardName: String
+  let shard: UInt32
+  let shardCount: UInt32
+  let startedAt = NIODeadline.now()
+  private let bodies = Atomic(0)
+  private let answers = Atomic(0)
+
+  init(
+    configuration: Configuration, address: String, store: Store, metrics: ServerMetrics,
+    logger: Logger
+  ) {
+    self.configuration = configuration
+    self.store = store
+    self.metrics = metrics
+    self.logger = logger
+    self.address = address
+    shardName = "default"
+    shard = 0
+    shardCount = 1
+    dialect = Dialect(name: configuration.dialect, shard: 0, leader: address)
+  }
+
+  /// Bytes of the bodies that are being received.
+  var bodyBytes: Int { bodies.load(ordering: .relaxed) }
+  /// Bytes of the large answers that are being sent.
+  var answerBytes: Int { answers.load(ordering: .relaxed) }
+
+  /// Counts bytes of a body; false, and nothing is counted, when that would be too many.
+  func chargeBody(_ bytes: Int, limit: Int) -> Bool { Self.charge(bodies, bytes, limit) }
+
+  func releaseBody(_ bytes: Int) {
+    if bytes > 0 { bodies.subtract(bytes, ordering: .relaxed) }
+  }
+
+  /// Counts a large answer; false, and nothing is counted, when that would be too much.
+  func chargeAnswer(_ bytes: Int, limit: Int) -> Bool { Self.charge(answers, bytes, limit) }
+
+  func releaseAnswer(_ bytes: Int) {
+    if bytes > 0 { answers.subtract(bytes, ordering: .relaxed) }
+  }
+
+  private static func charge(_ sum: borrowing Atomic<Int>, _ bytes: Int, _ limit: Int) -> Bool {
+    guard sum.add(bytes, ordering: .relaxed).newValue > limit else { return true }
+    sum.subtract(bytes, ordering: .relaxed)
+    return false
+  }
+}

@@ -1,0 +1,163 @@
+import ArgumentParser
+import Client
+import Foundation
+import Logging
+import Server
+import ServiceLifecycle
+import UnixSignals
+import WAL
+
+struct ServeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Runs one node.",
+    discussion: """
+      Without a configuration it serves one shard from ./data at 127.0.0.1:8080. There is no \
+      authentication yet: whoever reaches the address can read and change everything.
+
+      Environment: PORT, NODE_ID and FAST_LANE are defaults; a flag beats them. With PORT alone the \
+      data directory is ./data/PORT.
+      """)
+
+  @Option(
+    name: [.customLong("data-dir"), .customLong("db-location")],
+    help: ArgumentHelp("Where the data is; made when there is none.", valueName: "directory"))
+  var dataDirectory: String?
+
+  @Option(
+    name: [.customLong("http-addr"), .customLong("http-address")],
+    help: ArgumentHelp("Where to listen. (default: 127.0.0.1:8080)", valueName: "host:port"))
+  var address: String?
+
+  @Option(
+    name: .customLong("sync"),
+    help: "When a write is acknowledged: always (on the disk), interval:MS, none.")
+  var syncPolicy = SyncArgument(policy: .always)
+
+  @Option(help: "Bytes of one file of the log, as 64MiB.")
+  var segmentBytes = ByteCount(bytes: Int(Format.segmentBytesDefault))
+
+  @Option(help: "The text of the classic routes: classic, compact, plain.")
+  var dialect = DialectName.classic
+
+  @Option(help: "Read the frequent requests from the raw bytes: on, off.")
+  var fastLane: Switch?
+
+  @Option(help: "Event loops. (default: one less than there are cores)")
+  var threads: Int?
+
+  @Option(help: "The largest value that is taken, as 16MiB.")
+  var maxValueBytes = ByteCount(bytes: Format.valueBytesMax)
+
+  @Option(
+    help: "Puts are refused when keys and values take that much, as 4GiB. (default: no bound)")
+  var maxMemory: ByteCount?
+
+  @Option(help: "trace, debug, info, notice, warning, error, critical.")
+  var logLevel = LogLevel(level: .info)
+
+  @Option(help: "text, json.")
+  var logFormat = LineLogHandler.Format.text
+
+  func validate() throws {
+    if let threads, !(1...1_024).contains(threads) {
+      throw ValidationError("--threads must be from 1 to 1024")
+    }
+    guard (1...Format.valueBytesMax).contains(maxValueBytes.bytes) else {
+      throw ValidationError("--max-value-bytes must be from 1 to \(Format.valueBytesMax)")
+    }
+  }
+
+  func run() async throws {
+    signal(SIGPIPE, SIG_IGN)
+    let handler = LineLogHandler(format: logFormat, level: logLevel.level)
+    var logger = Logger(label: "shiplog") { _ in handler }
+    logger.logLevel = logLevel.level
+    let configuration = try settings(ProcessInfo.processInfo.environment)
+    let failureLogger = logger
+    let service = NodeService(
+      configuration: configuration, handler: handler, logger: logger
+    ) { error in
+      failureLogger.critical("\(error)")
+      _exit(1)
+    }
+    let secondSignal = Task { await Self.leaveAtSecondSignal() }
+    defer { secondSignal.cancel() }
+    // Its own messages are about itself.
+    var quiet = logger
+    quiet.logLevel = max(.error, logLevel.level)
+    let group = ServiceGroup(
+      configuration: ServiceGroupConfiguration(
+        services: [.init(service: service)], gracefulShutdownSignals: [.sigterm, .sigint],
+        logger: quiet))
+    do {
+      try await group.run()
+    } catch {
+      throw Output.failure("\(error)")
+    }
+  }
+
+  private static func leaveAtSecondSignal() async {
+    var count = 0
+    for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+      count += 1
+      if count == 2 { _exit(1) }
+    }
+  }
+
+  private func settings(_ environment: [String: String]) throws -> Configuration {
+    var address = self.address ?? "127.0.0.1:8080"
+    var directory = dataDirectory ?? "./data"
+    if let port = environment["PORT"], self.address == nil {
+      address = "127.0.0.1:\(port)"
+      if dataDirectory == nil { directory = "./data/\(port)" }
+    }
+    let parsed: NodeAddress
+    do {
+      parsed = try NodeAddress(parsing: address)
+    } catch {
+      throw ValidationError("\(error)")
+    }
+    try FileManager.default.createDirectory(
+      atPath: directory, withIntermediateDirectories: true)
+    var configuration = Configuration(
+      dataDirectory: directory, host: parsed.host, port: Int(parsed.port))
+    configuration.syncPolicy = syncPolicy.policy
+    configuration.segmentBytes = UInt64(segmentBytes.bytes)
+    configuration.dialect = dialect
+    configuration.usesFastLane = try fastLane.map { $0 == .on } ?? Self.fastLane(in: environment)
+    configuration.threads = threads
+    configuration.memoryBytesMax = maxMemory?.bytes
+    configuration.nodeID = environment["NODE_ID"]
+    configuration.limits.valueBytesMax = maxValueBytes.bytes
+    // Files of the log, and what the system needs, come first.
+    configuration.limits.connectionsMax = min(
+      configuration.limits.connectionsMax, max(16, DescriptorLimit.raise() - 256))
+    return configuration
+  }
+
+  private static func fastLane(in environment: [String: String]) throws -> Bool {
+    guard let text = environment["FAST_LANE"] else { return true }
+    guard let value = Switch(rawValue: text) else {
+      throw ValidationError("FAST_LANE must be on or off, not \"\(text)\"")
+    }
+    return value == .on
+  }
+}
+
+/// Starts a node, waits for the signal to stop, and stops it.
+private struct NodeService: Service {
+  let configuration: Configuration
+  let handler: LineLogHandler
+  let logger: Logger
+  let onFailure: @Sendable (WALError) -> Void
+
+  func run() async throws {
+    let node = try await Node.start(configuration, logger: logger, onFailure: onFailure)
+    handler.announce("listening on \(node.address)")
+    // It throws when the task is cancelled, which is a reason to stop as well.
+    try? await gracefulShutdown()
+    logger.info("stopping")
+    try await node.stop()
+    logger.info("stopped")
+  }
+}
