@@ -1,18 +1,25 @@
 SWIFT ?= swift
 SECONDS ?= 20
+# For `make run`: flags of `kv serve`, as ARGS="--http-addr 127.0.0.1:9000".
+ARGS ?=
 
-.PHONY: build test fuzz bench format lint setup
+.PHONY: run build test test-setup fuzz bench format lint setup
+
+# One node at 127.0.0.1:8080, its data in ./data. Ctrl-C stops it.
+run: setup
+	$(SWIFT) build -c release --product kv
+	exec .build/release/kv serve $(ARGS)
 
 build: setup
 	$(SWIFT) build -c release
 
 # On the release build: it is what users run, and the crash runs need its speed.
-test: setup
+test: test-setup
 	$(SWIFT) build -c release --build-tests
 	$(SWIFT) test -c release --skip-build
 	scripts/fuzz $(SECONDS)
 
-# Coverage-guided fuzzing of what reads a log's bytes: make fuzz SECONDS=600
+# Coverage-guided fuzzing of what reads bytes of the disk and the network: make fuzz SECONDS=600
 fuzz: setup
 	scripts/fuzz $(SECONDS)
 
@@ -29,3 +36,6 @@ lint:
 
 setup:
 	@scripts/setup
+
+test-setup:
+	@scripts/setup test

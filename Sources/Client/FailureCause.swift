@@ -50,6 +50,8 @@ extension FailureCause {
     switch error {
     case let error as IOError where error.errnoCode == SystemErrorNumber.connectionRefused:
       self = .connectionRefused
+    case is SelfConnection:
+      self = .connectionRefused
     case ChannelError.connectTimeout:
       self = .timedOut(.connecting)
     case let error as NIOConnectionError:

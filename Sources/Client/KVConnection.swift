@@ -57,6 +57,12 @@ public final class KVConnection: Sendable {
       connected = bootstrap.connect(host: address.host, port: Int(address.port))
     }
     return connected.flatMapThrowing { channel in
+      // Where nobody listens on a port that the system also gives out, TCP can connect it to itself
+      // (RFC 9293, section 3.5, simultaneous open).
+      if let local = channel.localAddress, local == channel.remoteAddress {
+        channel.close(promise: nil)
+        throw SelfConnection()
+      }
       let handler = try channel.pipeline.syncOperations.handler(type: ExchangeHandler.self)
       return KVConnection(address, channel, handler)
     }
@@ -111,6 +117,9 @@ public final class KVConnection: Sendable {
     return channel.closeFuture
   }
 }
+
+/// Both ends of the connection are this one.
+struct SelfConnection: Error {}
 
 extension KVClientError {
   init(_ failure: ExchangeFailure, _ request: KVRequest, _ address: NodeAddress) {

@@ -29,9 +29,10 @@ struct CommitterWork: ~Copyable {
   private var gatherStart: UInt64 = 0
   private var hasFailed = false
 
-  init(log: LogWriter, index: Index, options: Options, clock: LogClock,
-    observer: (any CommitterObserver)?)
-  {
+  init(
+    log: LogWriter, index: Index, options: Options, clock: LogClock,
+    observer: (any CommitterObserver)?
+  ) {
     self.log = log
     self.index = index
     self.options = options

@@ -58,7 +58,9 @@ struct Entry {
       ?? UnsafeRawBufferPointer(start: base + keyOffset + keyCount, count: valueCount)
   }
 
-  var bytes: Int { Self.bytes(key: keyCount, value: valueCount, hasExpiry: flags.contains(.expiry)) }
+  var bytes: Int {
+    Self.bytes(key: keyCount, value: valueCount, hasExpiry: flags.contains(.expiry))
+  }
 
   /// The bytes that an entry takes in an arena.
   static func bytes(key: Int, value: Int, hasExpiry: Bool) -> Int {

@@ -47,7 +47,8 @@ package enum FlatJSON {
       case bytesBehind = "nothing is expected behind the object"
     }
 
-    /// Where what is wrong begins; the number of bytes if they end too early.
+    /// Where what is wrong begins, say the quote of a string that is not ended; the number of bytes
+    /// when something is missing behind them.
     package let offset: Int
     package let reason: Reason
 
@@ -77,6 +78,7 @@ private struct Parser {
 
   mutating func object() throws(Failure) -> [FlatJSON.Member] {
     var members: [FlatJSON.Member] = []
+    members.reserveCapacity(4)
     skipBlanks()
     guard take("{") else { throw failure(.noObject) }
     skipBlanks()
@@ -168,7 +170,7 @@ private struct Parser {
     // A zero in front.
     if skipDigits() { isValid = false }
     guard isValid else { throw Failure(offset: start, reason: .malformedNumber) }
-    return [UInt8](UnsafeRawBufferPointer(rebasing: bytes[start..<position]))
+    return [UInt8](bytes.slice(start..<position))
   }
 
   /// - Returns: whether there was one at least.
@@ -187,69 +189,28 @@ private struct Parser {
     var text: [UInt8] = []
     var run = position
     while true {
-      skipPlain()
+      position = bytes.firstIndex(from: position) {
+        $0.marks(below: 0x20) | $0.marks(equalTo: 0x22) | $0.marks(equalTo: 0x5c)
+          | $0.marksNonASCII
+      }
       guard let byte = next else { throw Failure(offset: start, reason: .unendedString) }
       switch byte {
       case UInt8(ascii: "\""):
-        text.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[run..<position]))
+        text.append(contentsOf: bytes.slice(run..<position))
         position += 1
         return text
       case UInt8(ascii: "\\"):
-        text.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[run..<position]))
+        text.append(contentsOf: bytes.slice(run..<position))
         try escape(into: &text)
         run = position
       case ..<0x20: throw failure(.controlCharacter)
       default:
-        guard let count = sequenceBytes else { throw failure(.notUTF8) }
-        position += count
+        while let byte = next, byte >= 0x80 {
+          guard let character = UTF8Scalar(bytes, at: position) else { throw failure(.notUTF8) }
+          position += character.width
+        }
       }
     }
-  }
-
-  /// Passes bytes up to one that is no ASCII, a control character, a quote or a backslash.
-  @inline(__always)
-  private mutating func skipPlain() {
-    while bytes.count - position >= 8 {
-      let word = bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)
-      guard isPlain(word) else { break }
-      position += 8
-    }
-    while let byte = next, byte >= 0x20, byte < 0x80, byte != UInt8(ascii: "\""),
-      byte != UInt8(ascii: "\\")
-    {
-      position += 1
-    }
-  }
-
-  /// Whether all eight bytes are plain: "Determine if a word has a byte less than n", Anderson,
-  /// Bit Twiddling Hacks (https://graphics.stanford.edu/~seander/bithacks.html).
-  @inline(__always)
-  private func isPlain(_ word: UInt64) -> Bool {
-    let ones: UInt64 = 0x0101_0101_0101_0101
-    let quotes = word ^ (ones &* UInt64(UInt8(ascii: "\"")))
-    let backslashes = word ^ (ones &* UInt64(UInt8(ascii: "\\")))
-    let below = (word &- (ones &* 0x20)) | (quotes &- ones) | (backslashes &- ones)
-    return (below | word) & (ones &* 0x80) == 0
-  }
-
-  /// The length of the well-formed UTF-8 sequence of two to four bytes that is next; nil when none
-  /// is (The Unicode Standard, table 3-7).
-  private var sequenceBytes: Int? {
-    var second: ClosedRange<UInt8> = 0x80...0xbf
-    let count: Int
-    switch bytes[position] {
-    case 0xc2...0xdf: count = 2
-    case 0xe0: (count, second) = (3, 0xa0...0xbf)
-    case 0xed: (count, second) = (3, 0x80...0x9f)
-    case 0xe1...0xef: count = 3
-    case 0xf0: (count, second) = (4, 0x90...0xbf)
-    case 0xf1...0xf3: count = 4
-    case 0xf4: (count, second) = (4, 0x80...0x8f)
-    default: return nil
-    }
-    guard bytes.count - position >= count, second.contains(bytes[position + 1]) else { return nil }
-    for offset in 2..<count where bytes[position + offset] & 0xc0 != 0x80 { return nil }
-    return count
   }
 
   // MARK: - Escapes
@@ -296,13 +257,7 @@ private struct Parser {
     guard bytes.count - position >= 6 else { throw failure(.malformedEscape) }
     var code: UInt32 = 0
     for index in position + 2..<position + 6 {
-      let digit: UInt8
-      switch bytes[index] {
-      case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = bytes[index] - UInt8(ascii: "0")
-      case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = bytes[index] - UInt8(ascii: "a") + 10
-      case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = bytes[index] - UInt8(ascii: "A") + 10
-      default: throw failure(.malformedEscape)
-      }
+      guard let digit = HexDigit.value(bytes[index]) else { throw failure(.malformedEscape) }
       code = code << 4 | UInt32(digit)
     }
     position += 6
