@@ -3,7 +3,7 @@ import NIOHTTP1
 
 /// Turns answers into bytes for the fast lane, and into a head for the standard pipeline: the same
 /// fields in the same order.
-struct AnswerEncoder {
+package struct AnswerEncoder {
   /// `X-KV-Node` and `X-KV-Shard`, which every answer of this node carries.
   private let node: String
   private let shard: String
@@ -12,20 +12,20 @@ struct AnswerEncoder {
   private(set) var dateLine: [UInt8] = []
   private var date = ""
 
-  init(node: String, shard: UInt32) {
+  package init(node: String, shard: UInt32) {
     self.node = node
     self.shard = String(shard)
     nodeLines = Array("X-KV-Node: \(node)\r\nX-KV-Shard: \(shard)\r\n".utf8)
   }
 
   /// Sets what the next answers give as the time.
-  mutating func set(date: String) {
+  package mutating func set(date: String) {
     self.date = date
     dateLine = Array("Date: \(date)\r\n".utf8)
   }
 
   /// Writes the answer's head; `bodyBytes` are to follow, unless the request was for the head only.
-  func writeHead(_ answer: Answer, bodyBytes: Int, into buffer: inout ByteBuffer) {
+  package func writeHead(_ answer: Answer, bodyBytes: Int, into buffer: inout ByteBuffer) {
     if answer.status == .ok {
       buffer.writeStaticString("HTTP/1.1 200 OK\r\n")
     } else {
@@ -62,7 +62,7 @@ struct AnswerEncoder {
   }
 
   /// The same for the standard pipeline.
-  func head(_ answer: Answer, bodyBytes: Int) -> HTTPResponseHead {
+  package func head(_ answer: Answer, bodyBytes: Int) -> HTTPResponseHead {
     var fields: [(String, String)] = []
     if !answer.status.hasNoBody {
       fields.append(("Content-Length", String(bodyBytes)))

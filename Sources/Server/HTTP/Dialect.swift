@@ -1,15 +1,21 @@
 import NIOCore
 
 /// The text of the classic routes, in one of three wordings.
-struct Dialect: Sendable {
+package struct Dialect: Sendable {
   let name: DialectName
   /// The shard that keys belong to here, and of this node.
   let shard: UInt32
   /// The address of the shard's leader.
   let leader: String
 
+  package init(name: DialectName, shard: UInt32, leader: String) {
+    self.name = name
+    self.shard = shard
+    self.leader = leader
+  }
+
   /// What `/get` says about a key.
-  func writeValue(_ value: UnsafeRawBufferPointer?, into body: inout ByteBuffer) {
+  package func writeValue(_ value: UnsafeRawBufferPointer?, into body: inout ByteBuffer) {
     let shown = value ?? UnsafeRawBufferPointer(start: nil, count: 0)
     switch name {
     case .classic:
@@ -37,7 +43,7 @@ struct Dialect: Sendable {
   /// What `/set` says.
   ///
   /// - Parameter error: why nothing was written; nil when it was.
-  func writeSet(
+  package func writeSet(
     _ value: UnsafeRawBufferPointer, error: String?, into body: inout ByteBuffer
   ) {
     switch name {
@@ -56,7 +62,7 @@ struct Dialect: Sendable {
   }
 
   /// What `/delete` says.
-  func writeDelete(isAbsent: Bool, error: String?, into body: inout ByteBuffer) {
+  package func writeDelete(isAbsent: Bool, error: String?, into body: inout ByteBuffer) {
     switch name {
     case .classic:
       writeClassicOutcome(error: error, into: &body)
@@ -75,7 +81,7 @@ struct Dialect: Sendable {
   }
 
   /// What `/purge` says.
-  func writePurge(error: String?, into body: inout ByteBuffer) {
+  package func writePurge(error: String?, into body: inout ByteBuffer) {
     switch name {
     case .classic: body.writeString("Error = \(error ?? "<nil>")")
     case .compact: body.writeString("err=\(error ?? "<nil>")")

@@ -5,21 +5,21 @@ import WAL
 /// The entity tag of a version: `"VERSION.EPOCH-NODE"`, opaque to clients.
 ///
 /// The epoch is in it because a version alone may be used again after a promotion.
-struct EntityTag: Hashable, CustomStringConvertible {
-  let version: UInt64
-  let epoch: Epoch
+package struct EntityTag: Hashable, CustomStringConvertible {
+  package let version: UInt64
+  package let epoch: Epoch
 
-  var description: String {
+  package var description: String {
     "\"\(version).\(epoch.number)-\(String(hexadecimal(epoch.node)))\""
   }
 
-  init(version: UInt64, epoch: Epoch) {
+  package init(version: UInt64, epoch: Epoch) {
     self.version = version
     self.epoch = epoch
   }
 
   /// The tag as `description` writes it, with or without quotes; nil when it is none of ours.
-  init?(_ text: Substring) {
+  package init?(_ text: Substring) {
     var text = text
     if text.hasPrefix("\""), text.hasSuffix("\""), text.count >= 2 {
       text = text.dropFirst().dropLast()
@@ -36,7 +36,7 @@ struct EntityTag: Hashable, CustomStringConvertible {
     guard description.dropFirst().dropLast() == text else { return nil }
   }
 
-  func write(into buffer: inout ByteBuffer) {
+  package func write(into buffer: inout ByteBuffer) {
     buffer.writeInteger(UInt8(ascii: "\""))
     DecimalText.write(version, into: &buffer)
     buffer.writeInteger(UInt8(ascii: "."))
@@ -52,7 +52,7 @@ struct EntityTag: Hashable, CustomStringConvertible {
 }
 
 /// What `If-Match` or `If-None-Match` lists (RFC 9110, 13.1).
-enum TagList: Hashable {
+package enum TagList: Hashable {
   /// The field is not there.
   case none
   case any
@@ -63,7 +63,7 @@ enum TagList: Hashable {
   ///   - fields: the values of all fields of that name.
   ///   - isStrong: whether weak tags (`W/"…"`) match nothing.
   /// - Returns: nil when that is no list of entity tags.
-  init?(_ fields: [String], isStrong: Bool) {
+  package init?(_ fields: [String], isStrong: Bool) {
     guard !fields.isEmpty else {
       self = .none
       return

@@ -44,6 +44,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private var isReadHeld = false
   /// Some of the next request is there.
   private var isInRequest = false
+  /// Nothing but the start of a request is left of what came.
+  private var isStarved = true
   /// The connection is being closed.
   private var isFinished = false
 
@@ -79,6 +81,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     if case ChannelEvent.inputClosed = event {
       hasInputEnded = true
       finishIfDone()
+      // Whoever has taken over was told.
+      guard self.context != nil else { return }
     }
     context.fireUserInboundEventTriggered(event)
   }
@@ -114,6 +118,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private func advance() {
     now = .now()
     isHeld = false
+    isStarved = false
     while !isClosing, input.readableBytes > 0, let context {
       guard large == nil, output.readableBytes < loop.limits.outputBytesMax,
         context.channel.isWritable
@@ -129,17 +134,24 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
         continue
       case .incomplete:
         keepRest()
+        isStarved = true
         setDeadline()
         return
       case .unusual:
-        if waitingCount == 0 { return leave() }
+        if waitingCount == 0 {
+          leave()
+          return
+        }
         isHeld = true
       case .held:
         isHeld = true
       }
       break
     }
-    if isClosing || input.readableBytes == 0 { input = ByteBuffer() }
+    if isClosing || input.readableBytes == 0 {
+      input = ByteBuffer()
+      isStarved = true
+    }
     setDeadline()
   }
 
@@ -159,7 +171,9 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     case .request(let request):
       switch request.route {
       case .classicSet, .restPut, .classicDelete, .restDelete:
-        guard waitingCount < loop.limits.pendingWritesMax else { return .held }
+        // A node that stops takes nothing on top of what is in progress.
+        let most = loop.isDraining ? 1 : loop.limits.pendingWritesMax
+        guard waitingCount < most else { return .held }
         return write(request, bytes)
       default:
         guard waitingCount == 0 else { return .held }
@@ -250,7 +264,9 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   /// Adds an answer whose body is the loop's.
   private func answer(_ answer: Answer, keepsAlive: Bool, isHead: Bool) {
     var answer = answer
-    answer.closes = answer.closes || !keepsAlive || loop.isDraining
+    // The last of those that are in progress says so: nothing may follow it.
+    let isLast = loop.isDraining && waitingCount == 0
+    answer.closes = answer.closes || !keepsAlive || isLast
     loop.encoder.writeHead(answer, bodyBytes: loop.body.readableBytes, into: &output)
     if !isHead, !answer.status.hasNoBody { output.writeImmutableBuffer(loop.body) }
     loop.body.clear()
@@ -278,7 +294,12 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private func goOn() {
     guard context != nil else { return }
     flush()
-    if !isClosing { advance() }
+    if isClosing {
+      now = .now()
+      setDeadline()
+    } else {
+      advance()
+    }
     flush()
     if !isHeld, isReadHeld, let context {
       isReadHeld = false
@@ -288,6 +309,20 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   /// Writes what there is to write, and closes when that was the last.
   private func flush() {
+    writeOutput()
+    guard let context else { return }
+    while context.channel.isWritable, var body = large {
+      guard let piece = body.next(context.channel.allocator) else {
+        large = nil
+        break
+      }
+      large = body
+      context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
+    }
+    finishIfDone()
+  }
+
+  private func writeOutput() {
     guard let context else { return }
     if output.readableBytes > 0 {
       let bytes = output
@@ -300,20 +335,16 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
         output.clear()
       }
     }
-    while context.channel.isWritable, var body = large {
-      guard let piece = body.next(context.channel.allocator) else {
-        large = nil
-        break
-      }
-      large = body
-      context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
-    }
-    finishIfDone()
   }
 
   private func finishIfDone() {
-    guard let context, !isFinished, waitingCount == 0, large == nil,
-      isClosing || hasInputEnded && !isHeld || loop.isDraining && input.readableBytes == 0
+    guard let context, !isFinished, waitingCount == 0, large == nil else { return }
+    if !isClosing, hasInputEnded, isStarved, input.readableBytes > 0 {
+      // A request that was cut off: the standard pipeline says so.
+      leave()
+      return
+    }
+    guard isClosing || hasInputEnded && isStarved || loop.isDraining && input.readableBytes == 0
     else { return }
     isClosing = true
     isFinished = true
@@ -322,6 +353,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func setDeadline() {
+    guard !isFinished else { return }
     if waitingCount > 0 {
       deadline = .distantFuture
     } else if large != nil || isHeld {
@@ -338,16 +370,12 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   // MARK: - The end
 
   override func timeOut() {
-    guard let context else { return }
-    if isInRequest, !isHeld {
-      var late = Answer(.requestTimeout)
-      late.closes = true
-      loop.body.writeStaticString("the request took too long")
-      answer(late, keepsAlive: false, isHead: false)
-      flush()
-    } else {
-      context.close(promise: nil)
+    guard isInRequest, !isHeld, large == nil else {
+      context?.close(promise: nil)
+      return
     }
+    // A body has more time than a head.
+    leave()?.headTimeOut()
   }
 
   override func drain() {
@@ -359,12 +387,18 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   /// Gives the connection, and the bytes that are not answered, to the standard pipeline.
-  private func leave() {
-    guard let context else { return }
-    flush()
+  ///
+  /// - Returns: nil when the connection is being closed.
+  @discardableResult
+  private func leave() -> StandardLane? {
+    guard let context, !isFinished else { return nil }
+    // First, because writing can lead back here.
+    isFinished = true
+    isClosing = true
     let bytes = input
     input = ByteBuffer()
-    isClosing = true
+    writeOutput()
+    guard self.context != nil else { return nil }
     let pipeline = context.pipeline.syncOperations
     do {
       let lane = try StandardLane.add(to: pipeline, loop: loop, after: context.handler)
@@ -373,8 +407,10 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
       if hasInputEnded { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
       lane.takeOver(isReadHeld: isReadHeld)
       pipeline.removeHandler(context: context, promise: nil)
+      return lane
     } catch {
       context.close(promise: nil)
+      return nil
     }
   }
 }

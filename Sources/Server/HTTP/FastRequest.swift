@@ -5,8 +5,8 @@
 /// unusual is in line and headers. Everything else is the standard pipeline's, which says what is
 /// wrong with it, if anything. So what is recognised here must be a subset of what is valid there,
 /// with the same meaning.
-struct FastRequest: Equatable {
-  enum Outcome: Equatable {
+package struct FastRequest: Equatable {
+  package enum Outcome: Equatable {
     /// Bytes are missing.
     case incomplete
     /// Not for here.
@@ -15,24 +15,24 @@ struct FastRequest: Equatable {
   }
 
   /// Heads above this are unusual.
-  static let headBytesMax = 16 << 10
+  package static let headBytesMax = 16 << 10
   /// Bodies above this are unusual.
-  static let bodyBytesMax = 64 << 10
+  package static let bodyBytesMax = 64 << 10
 
-  var route: Route
+  package var route: Route
   /// Still percent-encoded.
-  var key: Range<Int>
+  package var key: Range<Int>
   /// A value in the query, still percent-encoded, or a body.
-  var value: Range<Int>
+  package var value: Range<Int>
   /// Names and values in a query have `+` for a space.
-  var isQuery: Bool
-  var isHead = false
-  var keepsAlive = true
+  package var isQuery: Bool
+  package var isHead = false
+  package var keepsAlive = true
   /// Where the next request begins.
-  var end: Int
+  package var end: Int
 
   /// Looks at the first request in `bytes`.
-  static func recognise(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+  package static func recognise(_ bytes: UnsafeRawBufferPointer) -> Outcome {
     var scanner = Scanner(bytes: bytes)
     return scanner.request()
   }
@@ -46,11 +46,13 @@ struct FastRequest: Equatable {
     let bytes: UnsafeRawBufferPointer
     var position = 0
     var isShort = false
+    /// What a request that goes on like this can have at most.
+    var bytesMax = headBytesMax
 
     mutating func request() -> Outcome {
       let request = line().flatMap { headers($0) }
       if let request { return .request(request) }
-      return isShort && bytes.count <= headBytesMax + bodyBytesMax ? .incomplete : .unusual
+      return isShort && bytes.count <= bytesMax ? .incomplete : .unusual
     }
 
     /// The byte at `position`.
@@ -191,7 +193,9 @@ struct FastRequest: Equatable {
         switch meaning(name) {
         case .ignored: break
         case .unusual: return nil
-        case .host: hosts += 1
+        case .host:
+          guard bytes[value].allSatisfy(HeaderBytes.isHost) else { return nil }
+          hosts += 1
         case .contentLength:
           guard bodyBytes == nil, let number = length(value) else { return nil }
           bodyBytes = number
@@ -212,6 +216,7 @@ struct FastRequest: Equatable {
       if request.route == .restPut {
         guard bytes.count - position >= count else {
           isShort = true
+          bytesMax = position + count
           return nil
         }
         request.value = position..<position + count
@@ -237,7 +242,9 @@ struct FastRequest: Equatable {
         if isEqual(name, "connection") { return .connection }
         return isEqual(name, "keep-alive") ? .unusual : .ignored
       case 12: return isEqual(name, "x-kv-context") ? .unusual : .ignored
-      case 13: return isEqual(name, "if-none-match") ? .unusual : .ignored
+      case 13:
+        return isEqual(name, "if-none-match") || isEqual(name, "content-range")
+          ? .unusual : .ignored
       case 14: return isEqual(name, "content-length") ? .contentLength : .ignored
       case 16: return isEqual(name, "proxy-connection") ? .unusual : .ignored
       case 17: return isEqual(name, "transfer-encoding") ? .unusual : .ignored
@@ -313,6 +320,13 @@ enum HeaderBytes {
   /// A byte of a field's name: RFC 9110's `tchar`.
   @inline(__always)
   static func isName(_ byte: UInt8) -> Bool { name.contains(byte) }
+
+  private static let host = PlainBytes(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:[]%")
+
+  /// A byte of a host and a port: RFC 3986, 3.2.2.
+  @inline(__always)
+  static func isHost(_ byte: UInt8) -> Bool { host.contains(byte) }
 
   /// A byte of a field's value, of those that are not unusual.
   @inline(__always)

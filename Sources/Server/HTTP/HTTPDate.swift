@@ -5,10 +5,10 @@
 #endif
 
 /// The time as `Date` gives it: RFC 9110, 5.6.7, IMF-fixdate.
-enum HTTPDate {
+package enum HTTPDate {
   static func now() -> Int { time(nil) }
 
-  static func text(secondsSince1970 seconds: Int) -> String {
+  package static func text(secondsSince1970 seconds: Int) -> String {
     let days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
     let months = [
       "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",

@@ -1,20 +1,20 @@
 /// One write as JSON: the body of `POST /set`, or a line of `POST /batch`.
-struct JSONOperation {
-  enum Kind {
+package struct JSONOperation {
+  package enum Kind {
     case put
     case delete
   }
 
-  struct Invalid: Error {
-    let reason: String
+  package struct Invalid: Error {
+    package let reason: String
   }
 
-  let kind: Kind
-  let key: [UInt8]
-  let value: [UInt8]
+  package let kind: Kind
+  package let key: [UInt8]
+  package let value: [UInt8]
 
   /// `{"key":…,"value":…}`.
-  init(setting bytes: [UInt8]) throws(Invalid) {
+  package init(setting bytes: [UInt8]) throws(Invalid) {
     let members = try Self.members(bytes, allowed: ["key", "value"])
     guard let key = members["key"] else { throw Invalid(reason: "there is no \"key\"") }
     guard let value = members["value"] else { throw Invalid(reason: "there is no \"value\"") }
@@ -23,7 +23,7 @@ struct JSONOperation {
   }
 
   /// `{"op":"put"|"delete","key":…,"value":…}`.
-  init(line bytes: [UInt8]) throws(Invalid) {
+  package init(line bytes: [UInt8]) throws(Invalid) {
     let members = try Self.members(bytes, allowed: ["op", "key", "value"])
     guard let key = members["key"] else { throw Invalid(reason: "there is no \"key\"") }
     guard !key.isEmpty else { throw Invalid(reason: "the key is empty") }

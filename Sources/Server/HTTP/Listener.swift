@@ -50,7 +50,7 @@ final class Listener: Sendable {
     self.loops = loops
   }
 
-  private static func configure(
+  static func configure(
     _ channel: any Channel, loop: LoopState, usesFastLane: Bool
   ) throws {
     let metrics = loop.metrics

@@ -76,6 +76,7 @@ extension LoopState {
       return .now(answer)
     }
     eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(5)) {
+      guard lane.isOpen else { return }
       lane.deliver(self.wait(awaited, lane, handle))
     }
     return .later

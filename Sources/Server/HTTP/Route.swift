@@ -1,5 +1,5 @@
 /// What is asked for: the routes that the metrics tell apart.
-enum Route: UInt8, CaseIterable, Sendable {
+package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, batch
@@ -7,7 +7,7 @@ enum Route: UInt8, CaseIterable, Sendable {
   case other
 
   /// In metrics and logs.
-  var name: String {
+  package var name: String {
     switch self {
     case .classicGet: "get"
     case .classicSet: "set"

@@ -105,13 +105,16 @@ extension LoopState {
   /// The most that the body of that request may be. It is decoded later, and its parts are bounded
   /// then; this bounds what is kept until that.
   func bodyBytesMax(of request: StandardRequest) -> Int {
-    switch (Place(request.path), request.method) {
-    case (.entry, .PUT): limits.valueBytesMax
-    // A byte takes up to three in a form, six in JSON.
-    case (.set, .POST), (.set, .PUT): 6 * (limits.valueBytesMax + limits.keyBytesMax) + 4_096
-    case (.batch, .POST): 6 * limits.batchBytesMax
-    default: limits.headBytesMax
-    }
+    let most =
+      switch (Place(request.path), request.method) {
+      case (.entry, .PUT): limits.valueBytesMax
+      // A byte takes up to three in a form, six in JSON.
+      case (.set, .POST), (.set, .PUT): 6 * (limits.valueBytesMax + limits.keyBytesMax) + 4_096
+      case (.batch, .POST): 6 * limits.batchBytesMax
+      default: limits.headBytesMax
+      }
+    // What all bodies together may be is not there for this one later, either.
+    return min(most, limits.bodyBytesMax)
   }
 
   /// Answers a request, or sees to it that it will be.

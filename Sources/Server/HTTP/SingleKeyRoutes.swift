@@ -61,7 +61,8 @@ extension LoopState {
         return .now(badEncoding())
       }
       parameters.append(form)
-    } else if request.headers.isJSON {
+    } else if request.headers.isJSON, query.first("key") == nil {
+      // With one, the type is that of a body that is not there.
       return jsonSet(request, query, lane)
     }
     lane.isFor(.classicSet)
@@ -159,6 +160,10 @@ extension LoopState {
     else { return .now(badRequest("If-Match or If-None-Match is no list of entity tags")) }
     if route == .restGet {
       return get(key, ifMatch, ifNoneMatch, query, lane)
+    }
+    // RFC 9110, 14.5: it would replace the whole value by a part of one.
+    guard !request.headers.contains(name: "content-range") else {
+      return .now(badRequest("a part of a value cannot be written"))
     }
     if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
     let submission = gather()

@@ -27,7 +27,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     case closing
   }
 
-  private(set) var context: ChannelHandlerContext?
+  private var context: ChannelHandlerContext?
   private var phase = Phase.idle
   private var queue: [Event] = []
   private var large: LargeBody?
@@ -87,6 +87,9 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     return lane
   }
 
+  /// False when the client is gone.
+  var isOpen: Bool { context != nil }
+
   /// Goes on reading where the lane before was holding back.
   func takeOver(isReadHeld: Bool) {
     guard isReadHeld, let context else { return }
@@ -129,10 +132,11 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if error is HTTPParserError {
-      take(.malformed(error))
-    } else {
-      context.close(promise: nil)
+    switch error {
+    case is HTTPParserError: take(.malformed(error))
+    // More of what was malformed: that has been taken.
+    case ByteToMessageDecoderError.dataReceivedInErrorState: break
+    default: context.close(promise: nil)
     }
   }
 
@@ -355,6 +359,9 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     releaseAnswer()
     guard keepsAlive else { return finish() }
     phase = .idle
+    // What comes may be malformed, and is no answer to a HEAD then.
+    isHead = false
+    isVersion10 = false
     deadline = .now() + .seconds(Int64(loop.limits.idleSeconds))
     // Called by the loop below, when the whole answer went at once: that goes on by itself.
     if !isGoingOn { goOn() }
@@ -397,6 +404,11 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     } else {
       context.close(promise: nil)
     }
+  }
+
+  /// The head that has begun took too long, in the lane before already.
+  func headTimeOut() {
+    if case .idle = phase, hasHeadBegun { timeOut() }
   }
 
   override func drain() {

@@ -2,28 +2,28 @@ import NIOCore
 import NIOHTTP1
 
 /// A request as the standard pipeline delivers it, once its head has been found sound.
-struct StandardRequest {
-  let method: HTTPMethod
+package struct StandardRequest {
+  package let method: HTTPMethod
   /// The target's path, still percent-encoded; begins with a slash.
-  let path: [UInt8]
+  package let path: [UInt8]
   /// What stands behind the first `?`, still percent-encoded.
-  let query: [UInt8]
+  package let query: [UInt8]
   let headers: HTTPHeaders
-  let keepsAlive: Bool
+  package let keepsAlive: Bool
   let isVersion10: Bool
   /// The body's length where it was said before.
-  let contentLength: Int?
-  let hasBody: Bool
+  package let contentLength: Int?
+  package let hasBody: Bool
   var body = ByteBuffer()
 
   /// Why a head is refused.
-  struct Refusal: Error {
-    let status: Status
-    let reason: String
+  package struct Refusal: Error {
+    package let status: Status
+    package let reason: String
   }
 
   /// Checks what the parser lets through and RFC 9112 does not, and what would be ambiguous.
-  init(_ head: HTTPRequestHead, limits: Limits) throws(Refusal) {
+  package init(_ head: HTTPRequestHead, limits: Limits) throws(Refusal) {
     func malformed(_ reason: String) -> Refusal { Refusal(status: .badRequest, reason: reason) }
 
     let target = Array(head.uri.utf8)
@@ -49,9 +49,12 @@ struct StandardRequest {
     guard target.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "#") }) else {
       throw malformed("the target has bytes that must be percent-encoded")
     }
-    let hosts = head.headers["host"].count
-    guard hosts == 1 || hosts == 0 && head.version == .http1_0 else {
+    let hosts = head.headers["host"]
+    guard hosts.count == 1 || hosts.isEmpty && head.version == .http1_0 else {
       throw malformed("there must be one Host header")
+    }
+    guard hosts.allSatisfy({ $0.utf8.allSatisfy(HeaderBytes.isHost) }) else {
+      throw malformed("the Host header is no host and port")
     }
     let lengths = head.headers["content-length"]
     let codings = head.headers["transfer-encoding"]
@@ -85,13 +88,21 @@ struct StandardRequest {
     headers = head.headers
     // After a request to change the protocol the parser stops; CONNECT is one.
     keepsAlive =
-      head.isKeepAlive && !head.headers.contains(name: "upgrade")
+      head.isKeepAlive && Self.wantsConnection(head) && !head.headers.contains(name: "upgrade")
       && head.method != .CONNECT
     isVersion10 = head.version == .http1_0
     hasBody = contentLength.map { $0 > 0 } ?? !codings.isEmpty
   }
 
-  var expectsContinue: Bool { !isVersion10 && hasBody && headers.contains(name: "expect") }
+  /// What `Connection` says (RFC 9112, 9.3): the parser overlooks an option with a tab beside it.
+  private static func wantsConnection(_ head: HTTPRequestHead) -> Bool {
+    let options = head.headers["connection"].flatMap { $0.split(separator: ",") }
+      .map { $0.trimmingBlanks.lowercased() }
+    return !options.contains("close")
+      && (head.version != .http1_0 || options.contains("keep-alive"))
+  }
+
+  package var expectsContinue: Bool { !isVersion10 && hasBody && headers.contains(name: "expect") }
 
   /// Path and query of a target in origin form, or in absolute form (RFC 9112, 3.2).
   private static func split(_ target: [UInt8]) -> (path: [UInt8], query: [UInt8])? {
@@ -100,7 +111,9 @@ struct StandardRequest {
       let text = String(decoding: target.prefix(8), as: UTF8.self).lowercased()
       guard text.hasPrefix("http://") || text.hasPrefix("https://") else { return nil }
       rest = rest.dropFirst(text.hasPrefix("http://") ? 7 : 8)
-      rest = rest.drop { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
+      let host = rest.prefix { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
+      guard !host.isEmpty, host.allSatisfy(HeaderBytes.isHost) else { return nil }
+      rest = rest[host.endIndex...]
     }
     let mark = rest.firstIndex(of: UInt8(ascii: "?")) ?? rest.endIndex
     let path = Array(rest[..<mark])
@@ -109,13 +122,12 @@ struct StandardRequest {
 }
 
 /// The parameters of a query string or a form, decoded.
-struct Parameters {
-  private(set) var items: [(name: [UInt8], value: [UInt8])] = []
-  /// The names of parameters without `=`; they have an empty value too.
-  init() {}
+package struct Parameters {
+  /// Those without `=` have an empty value.
+  package private(set) var items: [(name: [UInt8], value: [UInt8])] = []
 
   /// - Returns: nil when the percent-encoding is bad.
-  init?(_ bytes: some Collection<UInt8>) {
+  package init?(_ bytes: some Collection<UInt8>) {
     let bytes = Array(bytes)
     let isGood = bytes.withUnsafeBytes { raw in
       for parameter in QueryParameters(raw) {
@@ -146,15 +158,15 @@ struct Parameters {
   mutating func append(_ other: Parameters) { items += other.items }
 
   /// The first parameter of that name.
-  func first(_ name: String) -> [UInt8]? {
+  package func first(_ name: String) -> [UInt8]? {
     items.first { $0.name.elementsEqual(name.utf8) }?.value
   }
 
-  func all(_ name: String) -> [[UInt8]] {
+  package func all(_ name: String) -> [[UInt8]] {
     items.filter { $0.name.elementsEqual(name.utf8) }.map(\.value)
   }
 
-  func text(_ name: String) -> String? {
+  package func text(_ name: String) -> String? {
     first(name).map { String(decoding: $0, as: UTF8.self) }
   }
 }
