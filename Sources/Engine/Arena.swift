@@ -16,6 +16,7 @@ struct Arena: ~Copyable {
     var base: UnsafeMutableRawPointer?
     var usedBytes: Int
     var liveBytes: Int
+    var isToBeCleaned = false
   }
 
   // Invariants: chunk 0 does not exist, so that no reference is 0. `current` is the chunk that is
@@ -26,11 +27,17 @@ struct Arena: ~Copyable {
   private var current = 0
   /// Bytes of the entries that are alive.
   private(set) var liveBytes = 0
+  private let chunksMax: Int
+
+  /// - Parameter bytesMax: from then on `isNearlyFull`. References last for 32 GiB.
+  init(bytesMax: Int = 28 << 30) {
+    chunksMax = bytesMax / Self.chunkBytes
+  }
 
   deinit {
     for chunk in chunks {
       guard let base = chunk.base else { continue }
-      Self.forEachLive(in: chunk) { $0.releaseValue() }
+      Self.forEachLive(in: chunk) { _ = $0.takeLarge() }
       base.deallocate()
     }
   }
@@ -42,10 +49,11 @@ struct Arena: ~Copyable {
     return Entry(base: chunks[chunk].base! + unit * Self.unitBytes)
   }
 
-  /// True when the references are about to be used up, at 28 of 32 GiB. The caller adds no more then.
-  var isNearlyFull: Bool {
-    chunks.count - unused.count > 7 << (32 - Self.chunkUnitBits - 3)
-  }
+  /// True when the references are about to be used up. The caller adds no more then.
+  var isNearlyFull: Bool { chunksHeld > chunksMax }
+  /// Bytes of all chunks.
+  var heldBytes: Int { chunksHeld * Self.chunkBytes }
+  private var chunksHeld: Int { chunks.count - 1 - unused.count }
 
   /// Room for an entry, to be written before anything else is done.
   mutating func allocate(_ bytes: Int) -> UInt32 {
@@ -78,21 +86,25 @@ struct Arena: ~Copyable {
 
   private mutating func considerCleaning(_ number: Int) {
     guard number != current, chunks[number].liveBytes * 2 < chunks[number].usedBytes,
-      !toClean.contains(number)
+      !chunks[number].isToBeCleaned
     else { return }
+    chunks[number].isToBeCleaned = true
     toClean.append(number)
   }
 
   /// Frees an entry. `clean` may have work to do then.
-  mutating func free(_ reference: UInt32) {
+  ///
+  /// - Returns: its large value, which is the caller's now.
+  mutating func free(_ reference: UInt32) -> LargeValue? {
     let entry = entry(reference)
     let bytes = entry.bytes
-    entry.releaseValue()
+    let large = entry.takeLarge()
     entry.flags.insert(.dead)
     liveBytes -= bytes
     let number = Int(reference >> Self.chunkUnitBits)
     chunks[number].liveBytes -= bytes
     considerCleaning(number)
+    return large
   }
 
   var needsCleaning: Bool { !toClean.isEmpty }

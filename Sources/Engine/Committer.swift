@@ -56,16 +56,14 @@ public final class Committer: Sendable {
   /// Hands writes over. They come back to the submission's owner, each with its outcome.
   public func submit(_ submission: Submission) {
     inFlight.add(submission.bytes, ordering: .relaxed)
-    let isClosed = intake.withLock { intake in
-      if intake.closed == nil { intake.waiting.append(submission) }
-      return intake.closed != nil
+    var isClosed = false
+    intake.signal { intake in
+      isClosed = intake.closed != nil
+      if !isClosed { intake.waiting.append(submission) }
     }
-    guard !isClosed else {
-      for index in submission.requests.indices { submission.requests[index].outcome = .stopped }
-      giveBack(submission)
-      return
-    }
-    intake.signal { _ in }
+    guard isClosed else { return }
+    for index in submission.requests.indices { submission.requests[index].outcome = .stopped }
+    giveBack(submission)
   }
 
   private func giveBack(_ submission: Submission) {
@@ -73,9 +71,14 @@ public final class Committer: Sendable {
     submission.owner.completed(submission)
   }
 
-  /// Commits what waits, then closes the log, and returns when that is done.
-  func close() throws(WALError) {
+  /// Has what waits committed, and then the log closed.
+  func beginClosing() {
     intake.signal { $0.isClosing = true }
+  }
+
+  /// The same, and returns when that is done.
+  func close() throws(WALError) {
+    beginClosing()
     try intake.wait { $0.closed }.get()
   }
 
@@ -100,12 +103,21 @@ public final class Committer: Sendable {
       deadline = work.tick()
     }
     let result = work.close()
-    let rest = intake.withLock { intake in
-      intake.closed = result
-      defer { intake.waiting = [] }
-      return intake.waiting
+    // `submit` gives back by itself from then on. Not before all that came earlier is back: each
+    // owner gets its submissions in their order.
+    while !endsIntake(with: result, rest: &batch) {
+      work.refuse(batch) { giveBack($0) }
+      batch.removeAll(keepingCapacity: true)
     }
-    work.refuse(rest) { giveBack($0) }
     intake.signal { _ in }
+  }
+
+  /// Takes what waits, or ends the intake when nothing does.
+  private func endsIntake(with result: Result<Void, WALError>, rest: inout [Submission]) -> Bool {
+    intake.withLock { intake in
+      swap(&rest, &intake.waiting)
+      if rest.isEmpty { intake.closed = result }
+      return rest.isEmpty
+    }
   }
 }

@@ -3,16 +3,23 @@ import WAL
 /// The committer's work without its thread: turns submissions into frames, and frames into state.
 ///
 /// Belongs to one thread.
-struct CommitterWork: ~Copyable {
+package struct CommitterWork: ~Copyable {
   private let log: LogWriter
   private let index: Index
   private let options: Options
   private weak let observer: (any CommitterObserver)?
   private let clock: LogClock
 
-  struct Options: Sendable {
+  package struct Options: Sendable {
     /// Puts are refused when keys and values take that much.
-    var memoryBytesMax: Int?
+    package var memoryBytesMax: Int?
+    /// That of the log.
+    package var syncPolicy: SyncPolicy
+
+    package init(memoryBytesMax: Int? = nil, syncPolicy: SyncPolicy = .always) {
+      self.memoryBytesMax = memoryBytesMax
+      self.syncPolicy = syncPolicy
+    }
   }
 
   /// A request whose records are in the frame, or whose outcome depends on some that are.
@@ -29,7 +36,7 @@ struct CommitterWork: ~Copyable {
   private var gatherStart: UInt64 = 0
   private var hasFailed = false
 
-  init(
+  package init(
     log: LogWriter, index: Index, options: Options, clock: LogClock,
     observer: (any CommitterObserver)?
   ) {
@@ -41,7 +48,7 @@ struct CommitterWork: ~Copyable {
   }
 
   /// Decides every request's outcome, and gives the submissions back in their order.
-  mutating func commit(_ submissions: [Submission], giveBack: (Submission) -> Void) {
+  package mutating func commit(_ submissions: [Submission], giveBack: (Submission) -> Void) {
     guard !submissions.isEmpty else { return }
     gatherStart = clock.monotonicNanoseconds()
     let tracksKeys = submissions.contains { $0.isConditional }
@@ -71,7 +78,7 @@ struct CommitterWork: ~Copyable {
   }
 
   /// The outcome of writes that came after the log was closed.
-  func refuse(_ submissions: [Submission], giveBack: (Submission) -> Void) {
+  package func refuse(_ submissions: [Submission], giveBack: (Submission) -> Void) {
     for submission in submissions {
       for request in submission.requests.indices {
         submission.requests[request].outcome = .stopped
@@ -107,7 +114,7 @@ struct CommitterWork: ~Copyable {
         outcome = .absent
       }
     }
-    if outcome == nil, request.kind == .put || request.kind == .batch, !hasMemory(for: records) {
+    if outcome == nil, request.hasPuts, !hasMemory(for: records) {
       outcome = .memoryFull
     }
     if let outcome {
@@ -172,7 +179,7 @@ struct CommitterWork: ~Copyable {
       try log.commit(&frame)
       let applied = clock.monotonicNanoseconds()
       report.writeNanoseconds = applied - written
-      report.syncNanoseconds = log.lastSyncNanoseconds
+      if options.syncPolicy == .always { report.syncNanoseconds = log.lastSyncNanoseconds }
       for item in pending { apply(item, submissions[item.submission]) }
       index.setApplied(log.position.sequence)
       gatherStart = clock.monotonicNanoseconds()
@@ -188,6 +195,7 @@ struct CommitterWork: ~Copyable {
       }
       for item in pending {
         submissions[item.submission].requests[item.request].outcome = outcome
+        if outcome == .diskFull { submissions[item.submission].requests[item.request].version = 0 }
       }
       frame.removeAll()
     }
@@ -237,19 +245,20 @@ struct CommitterWork: ~Copyable {
   /// Does what the log has to do from time to time.
   ///
   /// - Returns: when to call again, on the monotonic clock; nil when only a write changes that.
-  mutating func tick() -> UInt64? {
+  package mutating func tick() -> UInt64? {
     guard !hasFailed else { return nil }
     let index = index
     do {
-      defer { index.setApplied(log.position.sequence) }
-      return try log.tick { index.digest().encoded }
+      let next = try log.tick { index.digest().encoded }
+      index.setApplied(log.position.sequence)
+      return next
     } catch {
       fail(error)
       return nil
     }
   }
 
-  func close() -> Result<Void, WALError> {
+  package func close() -> Result<Void, WALError> {
     do {
       try log.close(markContent: index.digest().encoded)
       return .success(())

@@ -13,7 +13,7 @@ public struct Digest: Hashable, Sendable {
   public init(sum: UInt64) { self.sum = sum }
 
   @inline(__always)
-  mutating func add(_ hash: KeyHash, version: UInt64) {
+  package mutating func add(_ hash: KeyHash, version: UInt64) {
     sum &+= Self.term(hash, version)
   }
 
@@ -22,7 +22,7 @@ public struct Digest: Hashable, Sendable {
     sum &-= Self.term(hash, version)
   }
 
-  mutating func add(_ other: Digest) { sum &+= other.sum }
+  package mutating func add(_ other: Digest) { sum &+= other.sum }
 
   @inline(__always)
   private static func term(_ hash: KeyHash, _ version: UInt64) -> UInt64 {
@@ -32,7 +32,7 @@ public struct Digest: Hashable, Sendable {
 
 extension Digest {
   /// As a mark carries it.
-  var encoded: [UInt8] { withUnsafeBytes(of: sum.littleEndian) { Array($0) } }
+  package var encoded: [UInt8] { withUnsafeBytes(of: sum.littleEndian) { Array($0) } }
 
   /// From what a mark carries; nil when that is no digest.
   init?(encoded: RawSpan) {

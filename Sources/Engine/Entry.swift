@@ -9,10 +9,10 @@
 ///            key; then the value, unless it is large
 ///
 /// and up to seven bytes of padding.
-struct Entry {
+package struct Entry {
   static let headerBytes = 16
   /// Values above this are kept outside the arena.
-  static let inlineValueBytesMax = 2_048
+  package static let inlineValueBytesMax = 2_048
 
   struct Flags: OptionSet {
     let rawValue: UInt16
@@ -63,18 +63,23 @@ struct Entry {
   }
 
   /// The bytes that an entry takes in an arena.
-  static func bytes(key: Int, value: Int, hasExpiry: Bool) -> Int {
+  package static func bytes(key: Int, value: Int, hasExpiry: Bool) -> Int {
     let bytes =
       headerBytes + (hasExpiry ? 8 : 0) + key + (value > inlineValueBytesMax ? 8 : value)
     return (bytes + 7) & ~7
   }
 
   /// The bytes that a value takes outside the arena, with what malloc and the object add.
-  static func outsideBytes(value: Int) -> Int { value > inlineValueBytesMax ? value + 64 : 0 }
+  package static func outsideBytes(value: Int) -> Int {
+    value > inlineValueBytesMax ? value + 64 : 0
+  }
 
   /// Writes a whole entry. There must be `bytes(…)` of room.
+  ///
+  /// - Parameter large: the same value, if it is large.
   func write(
-    key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, version: UInt64, expiry: UInt64?
+    key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, large: LargeValue?,
+    version: UInt64, expiry: UInt64?
   ) {
     var flags: Flags = []
     var offset = Self.headerBytes
@@ -83,10 +88,9 @@ struct Entry {
       base.storeBytes(of: expiry, toByteOffset: offset, as: UInt64.self)
       offset += 8
     }
-    let isLarge = value.count > Self.inlineValueBytesMax
-    if isLarge {
+    if let large {
       flags.insert(.large)
-      let pointer = Unmanaged.passRetained(LargeValue(copying: value)).toOpaque()
+      let pointer = Unmanaged.passRetained(large).toOpaque()
       base.storeBytes(of: pointer, toByteOffset: offset, as: UnsafeMutableRawPointer.self)
       offset += 8
     }
@@ -95,14 +99,15 @@ struct Entry {
     base.storeBytes(of: UInt32(value.count), toByteOffset: 12, as: UInt32.self)
     self.flags = flags
     (base + offset).copyMemory(from: key.baseAddress!, byteCount: key.count)
-    if !isLarge, value.count > 0 {
+    if large == nil, value.count > 0 {
       (base + offset + key.count).copyMemory(from: value.baseAddress!, byteCount: value.count)
     }
   }
 
-  /// Gives up what the entry refers to.
-  func releaseValue() {
-    guard flags.contains(.large) else { return }
-    Unmanaged<LargeValue>.fromOpaque(largePointer.load(as: UnsafeRawPointer.self)).release()
+  /// Gives up what the entry refers to: it is the caller's now.
+  func takeLarge() -> LargeValue? {
+    guard flags.contains(.large) else { return nil }
+    return Unmanaged<LargeValue>.fromOpaque(largePointer.load(as: UnsafeRawPointer.self))
+      .takeRetainedValue()
   }
 }

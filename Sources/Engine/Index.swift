@@ -15,7 +15,9 @@ public final class Index: @unchecked Sendable {
   public static let stripeCount = 256
 
   private struct LockedStripe: ~Copyable {
-    let stripe = Mutex(Stripe())
+    let stripe: Mutex<Stripe>
+
+    init(bytesMax: Int) { stripe = Mutex(Stripe(bytesMax: bytesMax)) }
   }
 
   private let stripes: UnsafeMutablePointer<LockedStripe>
@@ -24,17 +26,24 @@ public final class Index: @unchecked Sendable {
   private let shardBits: UInt64
   private let keyCount = Atomic(0)
   private let memory: Atomic<Int>
-  private let fullStripe = Atomic(false)
+  private let fullStripes = Atomic(0)
   private let applied = Atomic<UInt64>(0)
 
   /// - Parameter shardCount: the number of shards. Unless it is a power of two the order is that of
   ///   its largest power of two that divides it.
-  public init(hash: ShardHash = .fnv1, shardCount: UInt32 = 1) {
-    hasher = KeyHasher(hash)
+  public convenience init(hash: ShardHash = .fnv1, shardCount: UInt32 = 1) {
+    self.init(hasher: KeyHasher(hash), shardCount: shardCount)
+  }
+
+  /// - Parameter stripeBytesMax: where a stripe counts as full.
+  package init(hasher: KeyHasher, shardCount: UInt32, stripeBytesMax: Int = 28 << 30) {
+    self.hasher = hasher
     shardBits = UInt64(shardCount.trailingZeroBitCount)
     stripes = .allocate(capacity: Self.stripeCount)
-    for index in 0..<Self.stripeCount { (stripes + index).initialize(to: LockedStripe()) }
-    memory = Atomic(Self.stripeCount * Stripe().memoryBytes)
+    for index in 0..<Self.stripeCount {
+      (stripes + index).initialize(to: LockedStripe(bytesMax: stripeBytesMax))
+    }
+    memory = Atomic(Self.stripeCount * Stripe(bytesMax: stripeBytesMax).memoryBytes)
   }
 
   deinit {
@@ -44,7 +53,7 @@ public final class Index: @unchecked Sendable {
 
   /// The stripe of a key: the eight bits above the shard's, reversed.
   @inline(__always)
-  func stripeNumber(_ hash: KeyHash) -> Int {
+  package func stripeNumber(_ hash: KeyHash) -> Int {
     Int(UInt8(truncatingIfNeeded: hash.shard >> shardBits).bitReversed)
   }
 
@@ -54,13 +63,21 @@ public final class Index: @unchecked Sendable {
   /// give back.
   public var memoryBytes: Int { memory.load(ordering: .relaxed) }
 
+  /// The memory that the stripes hold, that of large values not counted; more than `memoryBytes`
+  /// says of it by what cleaning has yet to give back.
+  package var heldBytes: Int {
+    (0..<Self.stripeCount).reduce(0) { sum, index in
+      sum + stripes[index].stripe.withLock { $0.heldBytes }
+    }
+  }
+
   /// The last sequence number whose record has been applied.
   public var appliedSequence: UInt64 { applied.load(ordering: .acquiring) }
 
-  func setApplied(_ sequence: UInt64) { applied.store(sequence, ordering: .releasing) }
+  package func setApplied(_ sequence: UInt64) { applied.store(sequence, ordering: .releasing) }
 
   /// True when a stripe holds so much (28 GiB) that nothing more should be added.
-  public var hasFullStripe: Bool { fullStripe.load(ordering: .relaxed) }
+  public var hasFullStripe: Bool { fullStripes.load(ordering: .relaxed) > 0 }
 
   // MARK: - Reading
 
@@ -108,7 +125,7 @@ public final class Index: @unchecked Sendable {
   }
 
   /// Calls `body` with every key and what it has, a stripe at a time under its lock.
-  func forEach(_ body: (UnsafeRawBufferPointer, View) -> Void) {
+  package func forEach(_ body: (UnsafeRawBufferPointer, View) -> Void) {
     for index in 0..<Self.stripeCount {
       stripes[index].stripe.withLock { stripe in
         stripe.forEach { entry in
@@ -123,43 +140,57 @@ public final class Index: @unchecked Sendable {
   }
 
   /// How many keys do not belong to that shard.
+  ///
+  /// - Precondition: the range is by a hash that there is.
   public func countForeign(to range: ShardRange) -> Int {
     guard range.count > 1 else { return 0 }
+    let hash = ShardHash(rawValue: range.hash)!
     var foreign = 0
     forEach { key, _ in
-      if !range.contains(hasher(key)) { foreign += 1 }
+      if !range.contains(hash(key)) { foreign += 1 }
     }
     return foreign
   }
 
   // MARK: - Writing; one thread
 
+  // A large value is copied before the stripe's lock is taken, and the one that it replaces is freed
+  // behind it: either takes milliseconds, and readers of other keys need not wait for that.
+
   /// Gives the key a value.
   ///
   /// - Returns: whether it had one before.
-  func put(
+  package func put(
     _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
     version: UInt64, expiry: UInt64?
   ) -> Bool {
-    change(hash) { stripe in
-      stripe.put(key, value, hash, version: version, expiry: expiry, hasher: hasher)
+    let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
+    var old: LargeValue?
+    return change(hash) { stripe in
+      stripe.put(
+        key, value, large, hash, version: version, expiry: expiry, hasher: hasher, replaced: &old)
     }
   }
 
   /// - Returns: whether there was such a key.
-  func remove(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> Bool {
-    change(hash) { stripe in stripe.remove(key, hash, hasher: hasher) }
+  package func remove(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> Bool {
+    var old: LargeValue?
+    return change(hash) { stripe in stripe.remove(key, hash, hasher: hasher, removed: &old) }
   }
 
-  /// Removes the keys that do not belong to that shard.
+  /// Removes the keys that do not belong to that shard by that hash, which need not be this index's:
+  /// what a purge in the log does must not depend on how the log is read.
   ///
   /// - Returns: how many.
-  func purge(keeping range: ShardRange) -> Int {
+  package func purge(keeping range: ShardRange, by hash: ShardHash) -> Int {
     guard range.count > 1 else { return 0 }
+    let isOwn = hash == hasher.kind
     var removed = 0
     for index in 0..<Self.stripeCount {
       removed += change(stripe: index) { stripe in
-        stripe.removeAll(hasher: hasher) { !range.contains($0) }
+        stripe.removeAll(hasher: hasher) { key, own in
+          !range.contains(isOwn ? own.shard : hash(key))
+        }
       }
     }
     return removed
@@ -173,20 +204,21 @@ public final class Index: @unchecked Sendable {
   private func change<R>(stripe number: Int, _ body: (inout Stripe) -> R) -> R {
     var countChange = 0
     var memoryChange = 0
-    var isNearlyFull = false
+    var fullChange = 0
     let result = stripes[number].stripe.withLock { stripe in
       countChange = -stripe.count
       memoryChange = -stripe.memoryBytes
+      fullChange = stripe.isNearlyFull ? -1 : 0
       defer {
         countChange += stripe.count
         memoryChange += stripe.memoryBytes
-        isNearlyFull = stripe.isNearlyFull
+        if stripe.isNearlyFull { fullChange += 1 }
       }
       return body(&stripe)
     }
     if countChange != 0 { keyCount.add(countChange, ordering: .relaxed) }
     if memoryChange != 0 { memory.add(memoryChange, ordering: .relaxed) }
-    if isNearlyFull { fullStripe.store(true, ordering: .relaxed) }
+    if fullChange != 0 { fullStripes.add(fullChange, ordering: .relaxed) }
     return result
   }
 }
@@ -201,5 +233,5 @@ extension UInt8 {
 }
 
 extension ShardRange {
-  func contains(_ hash: KeyHash) -> Bool { hash.shard % UInt64(count) == UInt64(index) }
+  func contains(_ hash: UInt64) -> Bool { hash % UInt64(count) == UInt64(index) }
 }

@@ -1,12 +1,15 @@
+import Sharding
 import WAL
 
 /// What applying one record did.
-enum IndexChange {
+package enum IndexChange {
   case created
   case replaced
   case removed
   case absent
   case purged(Int)
+  /// A purge by a hash that is not known here: nothing was done.
+  case unknownHash
   /// The record is not about keys.
   case none
 }
@@ -16,7 +19,7 @@ extension Index {
   ///
   /// - Parameter bytes: what the record's offsets refer to.
   @inline(__always)
-  func apply(
+  package func apply(
     _ record: Record, in bytes: UnsafeRawBufferPointer, _ hash: KeyHash, version: UInt64
   ) -> IndexChange {
     switch record.type {
@@ -29,14 +32,19 @@ extension Index {
     case .delete:
       return remove(UnsafeRawBufferPointer(rebasing: bytes[record.key]), hash) ? .removed : .absent
     case .purge:
-      let content = UnsafeRawBufferPointer(rebasing: bytes[record.value])
-      do {
-        return .purged(purge(keeping: try ShardRange(parsing: content.bytes)))
-      } catch {
-        preconditionFailure("the log's reader lets no such record through: \(error)")
-      }
+      let range = Self.range(UnsafeRawBufferPointer(rebasing: bytes[record.value]))
+      guard let hash = ShardHash(rawValue: range.hash) else { return .unknownHash }
+      return .purged(purge(keeping: range, by: hash))
     case .epoch, .handoff, .mark:
       return .none
+    }
+  }
+
+  private static func range(_ content: UnsafeRawBufferPointer) -> ShardRange {
+    do {
+      return try ShardRange(parsing: content.bytes)
+    } catch {
+      preconditionFailure("the log's reader lets no such record through: \(error)")
     }
   }
 }

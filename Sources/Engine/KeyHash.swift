@@ -6,7 +6,7 @@ public struct KeyHash: Hashable, Sendable {
   /// same on every node.
   public let shard: UInt64
   /// Says where the key is in its stripe's table. Of this process alone.
-  let slot: UInt32
+  package let slot: UInt32
 }
 
 /// Computes the hashes of keys.

@@ -2,7 +2,7 @@
 ///
 /// An open-addressing table that is emptied by counting up a generation. It refers to keys by
 /// address: they stay where they are until their submissions are given back.
-struct PendingKeys: ~Copyable {
+package struct PendingKeys: ~Copyable {
   private struct Slot {
     var generation: UInt32 = 0
     var hash: UInt32 = 0
@@ -15,7 +15,9 @@ struct PendingKeys: ~Copyable {
   private var generation: UInt32 = 1
   private var count = 0
 
-  mutating func removeAll() {
+  package init() {}
+
+  package mutating func removeAll() {
     guard count > 0 else { return }
     count = 0
     generation &+= 1
@@ -26,12 +28,12 @@ struct PendingKeys: ~Copyable {
   }
 
   /// What the frame does to the key, `.some(nil)` when it deletes it; nil when it does not touch it.
-  func find(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> UInt64?? {
+  package func find(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> UInt64?? {
     let slot = slots[index(key, hash)]
     return slot.generation == generation ? .some(slot.version) : nil
   }
 
-  mutating func set(_ key: UnsafeRawBufferPointer, _ hash: KeyHash, version: UInt64?) {
+  package mutating func set(_ key: UnsafeRawBufferPointer, _ hash: KeyHash, version: UInt64?) {
     if (count + 1) * 2 > slots.count { grow() }
     let index = index(key, hash)
     if slots[index].generation != generation { count += 1 }

@@ -1,21 +1,25 @@
 import WAL
 
 /// Brings an index to the state that a log describes.
-struct Replay {
-  let index: Index
-  let epochs: EpochHistory
+package struct Replay {
+  package let index: Index
+  package let epochs: EpochHistory
   /// The marks that disagree with the state that was replayed.
-  private(set) var digestMismatches: [UInt64] = []
+  package private(set) var digestMismatches: [UInt64] = []
 
-  init(index: Index, epochs: EpochHistory) {
+  package init(index: Index, epochs: EpochHistory) {
     self.index = index
     self.epochs = epochs
   }
 
   /// Applies a frame that the log's reader has checked.
-  mutating func apply(_ header: FrameHeader, _ records: RawSpan) {
+  ///
+  /// - Throws: `setting` when there is a purge by a hash that this version does not know: which keys
+  ///   it left cannot be said.
+  package mutating func apply(_ header: FrameHeader, _ records: RawSpan) throws(WALError) {
     if epochs.last?.epoch != header.epoch { epochs.begin(header.epoch, at: header.firstSequence) }
     var mismatch: UInt64?
+    var unknownPurge: UInt64?
     let index = index
     records.withUnsafeBytes { bytes in
       var cursor = RecordCursor(count: header.recordCount)
@@ -31,12 +35,22 @@ struct Replay {
             mismatch = sequence
           }
         case .purge, .epoch, .handoff:
-          _ = index.apply(record, in: bytes, KeyHash(shard: 0, slot: 0), version: sequence)
+          let change = index.apply(record, in: bytes, KeyHash(shard: 0, slot: 0), version: sequence)
+          if case .unknownHash = change {
+            unknownPurge = sequence
+            return
+          }
         }
         sequence += 1
       }
     }
+    if let unknownPurge {
+      throw .setting(
+        "the purge with sequence number \(unknownPurge) is by a hash that this version does not "
+          + "know. A newer version wrote it: use that version")
+    }
     if let mismatch { digestMismatches.append(mismatch) }
+    index.setApplied(header.lastSequence)
   }
 
   private static func next(_ cursor: inout RecordCursor, _ records: RawSpan) -> Record? {

@@ -16,6 +16,10 @@ public struct StoreOptions: Sendable {
   public var memoryBytesMax: Int?
   public var fileSystem: any FileSystem = SystemFileSystem()
   public var clock = LogClock.system
+  /// As in the log's options.
+  package var usesThreads = true
+  /// As in the log's options.
+  package var origin: UInt64?
 
   public init(dataDirectory: String, node: UInt64) {
     self.dataDirectory = dataDirectory
@@ -44,8 +48,8 @@ public final class Store: Sendable {
   /// How far the log is.
   public let progress: LogProgress
   public let origin: UInt64
-  private let lock: DirectoryLock
   private let thread: ThreadHandle
+  private let isJoined = Mutex(false)
 
   /// Locks the directory, replays its log, and starts the committer.
   ///
@@ -57,7 +61,7 @@ public final class Store: Sendable {
     _ options: StoreOptions, observer: (any CommitterObserver)? = nil
   ) throws(WALError) -> Store {
     let start = options.clock.monotonicNanoseconds()
-    try options.fileSystem.makeDirectory(options.dataDirectory)
+    try makeDirectory(options)
     let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
     let index = Index(hash: options.hash, shardCount: options.shardCount)
     let epochs = EpochHistory()
@@ -66,9 +70,11 @@ public final class Store: Sendable {
     logOptions.segmentBytes = options.segmentBytes
     logOptions.fileSystem = options.fileSystem
     logOptions.clock = options.clock
+    logOptions.usesThreads = options.usesThreads
+    logOptions.origin = options.origin
     var replay = Replay(index: index, epochs: epochs)
-    let (log, recovery) = try LogRecovery.open(logOptions) { header, records in
-      replay.apply(header, records)
+    let (log, recovery) = try LogRecovery.open(logOptions) { (header, records) throws(WALError) in
+      try replay.apply(header, records)
     }
     if epochs.last?.epoch != log.epoch {
       // The log's first record, which this start wrote.
@@ -79,11 +85,21 @@ public final class Store: Sendable {
       let position = try log.startEpoch(new, reason: .recovered)
       epochs.begin(new, at: position.sequence)
     }
+    index.setApplied(log.position.sequence)
     var report = StoreReport(log: recovery, digestMismatches: replay.digestMismatches)
     report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
     return Store(
       options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
       observer: observer)
+  }
+
+  /// Makes the data directory, and its name durable: what is acknowledged must not be lost with it.
+  private static func makeDirectory(_ options: StoreOptions) throws(WALError) {
+    let path = options.dataDirectory
+    try options.fileSystem.makeDirectory(path)
+    // What comes next is the log's own directory: once that is there, this was done.
+    guard try !options.fileSystem.list(path).contains("wal") else { return }
+    try options.fileSystem.syncDirectory(path + "/..")
   }
 
   private init(
@@ -93,27 +109,47 @@ public final class Store: Sendable {
     self.options = options
     self.index = index
     self.epochs = epochs
-    self.lock = lock
     self.report = report
     progress = log.progress
     origin = log.origin
     let committer = Committer()
     self.committer = committer
     // Only the new thread touches it from here on.
-    nonisolated(unsafe) let log = log
-    thread = ThreadHandle {
+    nonisolated(unsafe) var handedOver: LogWriter? = log
+    let workOptions = CommitterWork.Options(
+      memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy)
+    thread = ThreadHandle { [weak observer] in
+      let log = handedOver!
+      handedOver = nil
       committer.run(
         CommitterWork(
-          log: log, index: index,
-          options: CommitterWork.Options(memoryBytesMax: options.memoryBytesMax),
-          clock: options.clock, observer: observer))
+          log: log, index: index, options: workOptions, clock: options.clock, observer: observer))
+      // Nobody else gets the directory before the log is closed and its threads are gone.
+      withExtendedLifetime(lock) {}
     }
   }
 
-  /// Commits what waits, syncs, and closes the log in order.
+  /// As `close`, except that nobody is told what came of it.
+  deinit {
+    committer.beginClosing()
+    join()
+  }
+
+  /// Commits what waits, syncs, closes the log in order, and gives the directory up. What is
+  /// submitted from then on is not taken; reads go on. Closing again comes to the same.
+  ///
+  /// - Throws: what kept the log from being closed in order. It is closed all the same: nothing that
+  ///   was acknowledged is lost, and the next start takes the stop for unclean.
   public func close() throws(WALError) {
-    defer { thread.join() }
+    defer { join() }
     try committer.close()
+  }
+
+  private func join() {
+    isJoined.withLock { isJoined in
+      if !isJoined { thread.join() }
+      isJoined = true
+    }
   }
 
   // MARK: - Looking

@@ -11,13 +11,14 @@ struct Stripe: ~Copyable, @unchecked Sendable {
 
   private var slots: UnsafeMutablePointer<UInt64>
   private var bits: UInt32
-  private var arena = Arena()
+  private var arena: Arena
   private(set) var count = 0
   private(set) var digest = Digest()
   /// Bytes of the values that are kept outside the arena.
   private var outsideBytes = 0
 
-  init() {
+  init(bytesMax: Int) {
+    arena = Arena(bytesMax: bytesMax)
     bits = Self.initialBits
     slots = Self.makeSlots(bits)
   }
@@ -36,6 +37,9 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   var isNearlyFull: Bool { arena.isNearlyFull }
   /// What keys and values take, and what it takes to find them.
   var memoryBytes: Int { arena.liveBytes + outsideBytes + 8 << Int(bits) }
+
+  /// What all that takes in fact, the values that are kept outside not counted.
+  var heldBytes: Int { arena.heldBytes + 8 << Int(bits) }
 
   private var mask: Int { 1 << Int(bits) - 1 }
 
@@ -74,22 +78,25 @@ struct Stripe: ~Copyable, @unchecked Sendable {
 
   /// Gives the key a value.
   ///
+  /// - Parameters:
+  ///   - large: the same value, if it is large.
+  ///   - replaced: the large value that the key had, to be freed when the lock is not held.
   /// - Returns: whether the key had one before.
   mutating func put(
-    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
-    version: UInt64, expiry: UInt64?, hasher: KeyHasher
+    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ large: LargeValue?,
+    _ hash: KeyHash, version: UInt64, expiry: UInt64?, hasher: KeyHasher,
+    replaced: inout LargeValue?
   ) -> Bool {
     var slot = find(key, hash.slot)
     let bytes = Entry.bytes(key: key.count, value: value.count, hasExpiry: expiry != nil)
     let content = slots[slot]
+    let target: Entry
     if content == 0 {
-      let reference = arena.allocate(bytes)
       if (count + 1) * 5 > 4 << Int(bits) {
-        grow()
+        resize(to: bits + 1)
         slot = find(key, hash.slot)
       }
-      slots[slot] = UInt64(hash.slot) << 32 | UInt64(reference)
-      arena.entry(reference).write(key: key, value: value, version: version, expiry: expiry)
+      target = allocate(bytes, slot, hash)
       count += 1
     } else {
       let old = UInt32(truncatingIfNeeded: content)
@@ -97,38 +104,47 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       digest.remove(hash, version: entry.version)
       outsideBytes -= Entry.outsideBytes(value: entry.valueCount)
       if entry.bytes == bytes {
-        entry.releaseValue()
-        entry.write(key: key, value: value, version: version, expiry: expiry)
+        replaced = entry.takeLarge()
+        target = entry
       } else {
-        let reference = arena.allocate(bytes)
-        slots[slot] = UInt64(hash.slot) << 32 | UInt64(reference)
-        arena.entry(reference).write(key: key, value: value, version: version, expiry: expiry)
-        arena.free(old)
+        replaced = arena.free(old)
+        target = allocate(bytes, slot, hash)
       }
     }
+    target.write(key: key, value: value, large: large, version: version, expiry: expiry)
     outsideBytes += Entry.outsideBytes(value: value.count)
     digest.add(hash, version: version)
     clean(hasher)
     return content != 0
   }
 
+  /// Room for an entry, which that slot refers to from then on.
+  @inline(__always)
+  private mutating func allocate(_ bytes: Int, _ slot: Int, _ hash: KeyHash) -> Entry {
+    let reference = arena.allocate(bytes)
+    slots[slot] = UInt64(hash.slot) << 32 | UInt64(reference)
+    return arena.entry(reference)
+  }
+
+  /// - Parameter removed: the large value that the key had, to be freed when the lock is not held.
   /// - Returns: whether there was such a key.
   mutating func remove(
-    _ key: UnsafeRawBufferPointer, _ hash: KeyHash, hasher: KeyHasher
+    _ key: UnsafeRawBufferPointer, _ hash: KeyHash, hasher: KeyHasher, removed: inout LargeValue?
   ) -> Bool {
     let slot = find(key, hash.slot)
     guard slots[slot] != 0 else { return false }
-    remove(at: slot, hash)
+    removed = remove(at: slot, hash)
+    shrink()
     clean(hasher)
     return true
   }
 
-  private mutating func remove(at slot: Int, _ hash: KeyHash) {
+  private mutating func remove(at slot: Int, _ hash: KeyHash) -> LargeValue? {
     let reference = UInt32(truncatingIfNeeded: slots[slot])
     let entry = arena.entry(reference)
     digest.remove(hash, version: entry.version)
     outsideBytes -= Entry.outsideBytes(value: entry.valueCount)
-    arena.free(reference)
+    let large = arena.free(reference)
     count -= 1
     // What follows the gap and was pushed past it moves into it.
     var gap = slot
@@ -144,20 +160,24 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       }
     }
     slots[gap] = 0
+    return large
   }
 
   /// Removes the keys that meet a condition.
   ///
   /// - Returns: how many.
-  mutating func removeAll(hasher: KeyHasher, where condition: (KeyHash) -> Bool) -> Int {
+  mutating func removeAll(
+    hasher: KeyHasher, where condition: (UnsafeRawBufferPointer, KeyHash) -> Bool
+  ) -> Int {
     var removed = 0
     var slot = 0
     while slot <= mask {
       let content = slots[slot]
       if content != 0 {
-        let hash = hasher(arena.entry(UInt32(truncatingIfNeeded: content)).key)
-        if condition(hash) {
-          remove(at: slot, hash)
+        let key = arena.entry(UInt32(truncatingIfNeeded: content)).key
+        let hash = hasher(key)
+        if condition(key, hash) {
+          _ = remove(at: slot, hash)
           removed += 1
           // Another key may have moved here; one that wrapped around is met again, which is harmless.
           continue
@@ -165,6 +185,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       }
       slot += 1
     }
+    shrink()
     clean(hasher)
     return removed
   }
@@ -176,10 +197,17 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     }
   }
 
-  private mutating func grow() {
+  /// Gives memory back when less than an eighth of the table is used.
+  private mutating func shrink() {
+    var fitting = bits
+    while fitting > Self.initialBits, count * 8 < 1 << Int(fitting) { fitting -= 1 }
+    if fitting < bits { resize(to: fitting) }
+  }
+
+  private mutating func resize(to newBits: UInt32) {
     let old = slots
     let oldCount = 1 << Int(bits)
-    bits += 1
+    bits = newBits
     slots = Self.makeSlots(bits)
     for index in 0..<oldCount where old[index] != 0 {
       var slot = home(UInt32(old[index] >> 32))

@@ -1,6 +1,8 @@
+import Sharding
 import WAL
 
-/// Who gets a submission back. Called on the committer's thread: hand it over, and return.
+/// Who gets a submission back. Called on the committer's thread, or, once that has ended, within
+/// `submit`: hand it over, and return.
 public protocol SubmissionOwner: AnyObject, Sendable {
   func completed(_ submission: Submission)
 }
@@ -20,13 +22,14 @@ public final class Submission: @unchecked Sendable {
   public private(set) var versions: [UInt64] = []
   /// True when a request's outcome depends on what is there already.
   private(set) var isConditional = false
-  unowned(unsafe) let owner: any SubmissionOwner
+  unowned let owner: any SubmissionOwner
 
   // Invariant: `end` <= `buffer.count`; the bytes below `end` are whole records.
   private var buffer: UnsafeMutableRawBufferPointer
   private var end = 0
   private var batchStart: Int?
   private var batchCount: UInt32 = 0
+  private var batchHasPuts = false
 
   /// - Parameter owner: outlives the submission.
   public init(owner: any SubmissionOwner) {
@@ -42,10 +45,12 @@ public final class Submission: @unchecked Sendable {
   /// Bytes of the records.
   public var bytes: Int { end }
 
+  /// Empties it, of a batch that was begun as well.
   public func removeAll() {
     requests.removeAll(keepingCapacity: true)
     versions.removeAll(keepingCapacity: true)
     isConditional = false
+    batchStart = nil
     end = 0
     if buffer.count > Self.keptBytesMax {
       buffer.deallocate()
@@ -72,7 +77,8 @@ public final class Submission: @unchecked Sendable {
     if condition != .always { isConditional = true }
     requests.append(
       WriteRequest(
-        kind: .put, token: token, condition: condition, hash: hash, records: start..<end,
+        kind: .put, token: token, hasPuts: true, condition: condition, hash: hash,
+        records: start..<end,
         recordCount: 1))
   }
 
@@ -86,7 +92,8 @@ public final class Submission: @unchecked Sendable {
     isConditional = true
     requests.append(
       WriteRequest(
-        kind: .delete, token: token, condition: condition, hash: hash, records: start..<end,
+        kind: .delete, token: token, hasPuts: false, condition: condition, hash: hash,
+        records: start..<end,
         recordCount: 1))
   }
 
@@ -95,6 +102,7 @@ public final class Submission: @unchecked Sendable {
     precondition(batchStart == nil)
     batchStart = end
     batchCount = 0
+    batchHasPuts = false
   }
 
   public func addPut(
@@ -102,6 +110,7 @@ public final class Submission: @unchecked Sendable {
   ) {
     encode(.put, key, value, expiry: expiry)
     batchCount += 1
+    batchHasPuts = true
   }
 
   public func addDelete(_ key: UnsafeRawBufferPointer) {
@@ -114,8 +123,8 @@ public final class Submission: @unchecked Sendable {
     precondition(batchCount > 0)
     requests.append(
       WriteRequest(
-        kind: .batch, token: token, condition: .always, hash: KeyHash(shard: 0, slot: 0),
-        records: batchStart!..<end, recordCount: batchCount))
+        kind: .batch, token: token, hasPuts: batchHasPuts, condition: .always,
+        hash: KeyHash(shard: 0, slot: 0), records: batchStart!..<end, recordCount: batchCount))
     batchStart = nil
   }
 
@@ -125,8 +134,9 @@ public final class Submission: @unchecked Sendable {
     batchStart = nil
   }
 
+  /// - Precondition: the range is by a hash that there is.
   public func purge(keeping range: ShardRange, token: UInt) {
-    precondition(batchStart == nil)
+    precondition(batchStart == nil && ShardHash(rawValue: range.hash) != nil)
     let start = end
     let content = range.encoded
     content.withUnsafeBytes {
@@ -134,8 +144,8 @@ public final class Submission: @unchecked Sendable {
     }
     requests.append(
       WriteRequest(
-        kind: .purge, token: token, condition: .always, hash: KeyHash(shard: 0, slot: 0),
-        records: start..<end, recordCount: 1))
+        kind: .purge, token: token, hasPuts: false, condition: .always,
+        hash: KeyHash(shard: 0, slot: 0), records: start..<end, recordCount: 1))
   }
 
   private func encode(

@@ -85,6 +85,8 @@ public struct WriteRequest: Sendable {
   /// The number of its operations.
   public var count: Int { Int(recordCount) }
 
+  /// Whether it gives a key a value, and so takes memory.
+  let hasPuts: Bool
   let condition: WriteCondition
   /// Of the one key of a put or a delete.
   let hash: KeyHash

@@ -33,7 +33,7 @@ public final class LogWriter {
   public var confirmedSequence: UInt64?
   /// How far the log has come, for other threads.
   public let progress: LogProgress
-  /// How long the last sync on the calling thread took.
+  /// How long the sync of the last commit took; 0 when it needed none.
   public private(set) var lastSyncNanoseconds: UInt64 = 0
 
   private let options: LogOptions
@@ -114,6 +114,7 @@ public final class LogWriter {
   @discardableResult
   public func commit(_ frame: inout FrameBuilder) throws(WALError) -> LogPosition {
     precondition(!owesEpoch, "a new epoch comes first")
+    lastSyncNanoseconds = 0
     try append(&frame)
     unmarkedSince = options.clock.monotonicNanoseconds()
     if options.syncPolicy == .always { try sync() }
