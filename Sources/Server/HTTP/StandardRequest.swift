@@ -49,15 +49,15 @@ package struct StandardRequest {
     guard target.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "#") }) else {
       throw malformed("the target has bytes that must be percent-encoded")
     }
-    let hosts = head.headers["host"]
+    let hosts = head.headers.values(of: "host")
     guard hosts.count == 1 || hosts.isEmpty && head.version == .http1_0 else {
       throw malformed("there must be one Host header")
     }
     guard hosts.allSatisfy({ $0.utf8.allSatisfy(HeaderBytes.isHost) }) else {
       throw malformed("the Host header is no host and port")
     }
-    let lengths = head.headers["content-length"]
-    let codings = head.headers["transfer-encoding"]
+    let lengths = head.headers.values(of: "content-length")
+    let codings = head.headers.values(of: "transfer-encoding")
     guard lengths.count <= 1, lengths.isEmpty || codings.isEmpty else {
       throw malformed("the length of the body is ambiguous")
     }
@@ -75,7 +75,7 @@ package struct StandardRequest {
     guard codings.isEmpty || head.version != .http1_0 else {
       throw malformed("chunked needs HTTP/1.1")
     }
-    let expectations = head.headers["expect"]
+    let expectations = head.headers.values(of: "expect")
     guard expectations.allSatisfy({ $0.lowercased() == "100-continue" }) else {
       throw Refusal(status: .expectationFailed, reason: "only 100-continue can be expected")
     }
@@ -119,6 +119,12 @@ package struct StandardRequest {
     let path = Array(rest[..<mark])
     return (path.isEmpty ? [UInt8(ascii: "/")] : path, Array(rest[mark...].dropFirst()))
   }
+}
+
+extension HTTPHeaders {
+  /// The values of the fields of that name, without the blanks around them, some of which the parser
+  /// leaves there.
+  func values(of name: String) -> [Substring] { self[name].map { $0[...].trimmingBlanks } }
 }
 
 /// The parameters of a query string or a form, decoded.
