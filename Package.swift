@@ -45,14 +45,22 @@ let package = Package(
     .executableTarget(
       name: "log-benchmark", dependencies: ["WAL", "CChecksum"], path: "Benchmarks/log-benchmark"),
     .executableTarget(
+      name: "request-cost", dependencies: ["Server", logging], path: "Benchmarks/request-cost"),
+    .executableTarget(
       name: "log-writer", dependencies: ["WAL"], path: "Tests/log-writer"),
     .target(
       name: "SimulatedDisk", dependencies: ["WAL", "CChecksum"], path: "Tests/SimulatedDisk"),
+    .target(
+      name: "LanePair",
+      dependencies: [
+        "Server", "Engine", "WAL", "SimulatedDisk", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+      ], path: "Tests/LanePair"),
     .testTarget(name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk"]),
     .testTarget(name: "EngineTests", dependencies: ["Engine", "SimulatedDisk"]),
     .testTarget(
       name: "ServerTests",
-      dependencies: ["Server", .product(name: "NIOEmbedded", package: "swift-nio")]),
+      dependencies: ["Server", "Engine", "WAL", "LanePair", "SimulatedDisk", logging] + nio),
     .testTarget(name: "ClientTests", dependencies: ["Client"]),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(name: "BlackBoxTests", dependencies: ["WAL", "wal-dump", "log-writer", "kv"]),
@@ -62,7 +70,10 @@ let package = Package(
 
 // Needs libFuzzer's runtime, so it links only in a build for it: `scripts/fuzz`.
 if Context.environment["SHIPLOG_FUZZ"] != nil {
-  package.targets.append(
+  package.targets += [
     .executableTarget(
-      name: "log-fuzzer", dependencies: ["WAL", "SimulatedDisk"], path: "Tests/Fuzz/log-fuzzer"))
+      name: "log-fuzzer", dependencies: ["WAL", "SimulatedDisk"], path: "Tests/Fuzz/log-fuzzer"),
+    .executableTarget(
+      name: "http-fuzzer", dependencies: ["LanePair"], path: "Tests/Fuzz/http-fuzzer"),
+  ]
 }

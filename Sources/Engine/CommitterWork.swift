@@ -10,6 +10,8 @@ package struct CommitterWork: ~Copyable {
   private weak let observer: (any CommitterObserver)?
   private let clock: LogClock
 
+  private static let diskFullNanoseconds: UInt64 = 10_000_000_000
+
   package struct Options: Sendable {
     /// Puts are refused when keys and values take that much.
     package var memoryBytesMax: Int?
@@ -35,6 +37,8 @@ package struct CommitterWork: ~Copyable {
   private var keys = PendingKeys()
   private var gatherStart: UInt64 = 0
   private var hasFailed = false
+  /// When the disk last had no room; nil since that has been said to be over.
+  private var diskFullTime: UInt64?
 
   package init(
     log: LogWriter, index: Index, options: Options, clock: LogClock,
@@ -177,6 +181,7 @@ package struct CommitterWork: ~Copyable {
     report.gatherNanoseconds = written - gatherStart
     do {
       try log.commit(&frame)
+      endDiskFull()
       let applied = clock.monotonicNanoseconds()
       report.writeNanoseconds = applied - written
       if options.syncPolicy == .always { report.syncNanoseconds = log.lastSyncNanoseconds }
@@ -189,6 +194,8 @@ package struct CommitterWork: ~Copyable {
       let outcome: WriteRequest.Outcome
       if case .diskFull = error {
         outcome = .diskFull
+        if diskFullTime == nil { observer?.diskFull(error) }
+        diskFullTime = clock.monotonicNanoseconds()
       } else {
         outcome = .failed
         fail(error)
@@ -201,6 +208,15 @@ package struct CommitterWork: ~Copyable {
     }
     pending.removeAll(keepingCapacity: true)
     keys.removeAll()
+  }
+
+  /// A frame got through. A small one does so where a large one finds no room, so the disk counts as
+  /// full until there was no refusal for a while.
+  private mutating func endDiskFull() {
+    guard let time = diskFullTime, clock.monotonicNanoseconds() - time > Self.diskFullNanoseconds
+    else { return }
+    diskFullTime = nil
+    observer?.diskFull(nil)
   }
 
   private mutating func fail(_ error: WALError) {

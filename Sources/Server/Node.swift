@@ -1,4 +1,5 @@
 import Engine
+import Foundation
 import Logging
 import NIOCore
 import Sharding
@@ -22,7 +23,7 @@ public final class Node: Sendable {
     _ configuration: Configuration, logger: Logger,
     onFailure: @escaping @Sendable (WALError) -> Void
   ) async throws -> Node {
-    let metrics = ServerMetrics(onFailure: onFailure)
+    let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
     var options = StoreOptions(
       dataDirectory: configuration.dataDirectory,
       node: NodeNumber.of(configuration.nodeID ?? configuration.address))
@@ -41,7 +42,8 @@ public final class Node: Sendable {
         listener = try await Listener.start(
           state, threads: configuration.threads ?? max(1, System.coreCount - 1))
       } catch {
-        throw NodeError.cannotListen(address: configuration.address, reason: "\(error)")
+        throw NodeError.cannotListen(
+          address: configuration.address, reason: Self.reason(error))
       }
       return Node(state, listener)
     } catch {
@@ -83,6 +85,11 @@ public final class Node: Sendable {
         "the state replayed up to the mark \(sequence) has another digest than it had when that was written: please report this"
       )
     }
+  }
+
+  private static func reason(_ error: any Error) -> String {
+    guard let error = error as? IOError else { return "\(error)" }
+    return String(cString: strerror(error.errnoCode))
   }
 
   private static func rounded(_ seconds: Double) -> Double { (seconds * 1_000).rounded() / 1_000 }

@@ -1,4 +1,5 @@
 import Engine
+import Logging
 import Metrics
 import Synchronization
 import WAL
@@ -6,6 +7,8 @@ import WAL
 /// What a node counts and measures, by way of swift-metrics.
 final class ServerMetrics: CommitterObserver, Sendable {
   let registry = MetricsRegistry()
+  private let logger: Logger
+  private let isDiskFull = Atomic(false)
   /// Called once, when the log has failed.
   private let onFailure: @Sendable (WALError) -> Void
 
@@ -19,7 +22,8 @@ final class ServerMetrics: CommitterObserver, Sendable {
   let connectionsAccepted: Counter
   let connectionsRefused: Counter
 
-  init(onFailure: @escaping @Sendable (WALError) -> Void) {
+  init(logger: Logger, onFailure: @escaping @Sendable (WALError) -> Void) {
+    self.logger = logger
     self.onFailure = onFailure
     let registry = registry
     func stage(_ name: String) -> Timer {
@@ -84,6 +88,11 @@ final class ServerMetrics: CommitterObserver, Sendable {
         "shiplog_sequence", [("stage", stage)], help: "The last sequence number that is so far."
       ) { Double(read()) }
     }
+    registry.gauge(
+      "shiplog_disk_full", help: "1 while writes are refused because the disk is full."
+    ) {
+      self.isDiskFull.load(ordering: .relaxed) ? 1 : 0
+    }
     registry.gauge("shiplog_epoch", help: "The number of the epoch.") {
       Double(store.epochs.last?.epoch.number ?? 0)
     }
@@ -96,6 +105,15 @@ final class ServerMetrics: CommitterObserver, Sendable {
     write.recordNanoseconds(report.writeNanoseconds)
     if report.syncNanoseconds > 0 { sync.recordNanoseconds(report.syncNanoseconds) }
     apply.recordNanoseconds(report.applyNanoseconds)
+  }
+
+  func diskFull(_ reason: WALError?) {
+    isDiskFull.store(reason != nil, ordering: .relaxed)
+    if let reason {
+      logger.error("writes are refused until there is room: \(reason)")
+    } else {
+      logger.notice("there is room on the disk again: writes are taken")
+    }
   }
 
   func failed(_ error: WALError) {

@@ -7,16 +7,18 @@ import Testing
 /// Not Foundation's `Process`: on Linux that learns of the end by a descriptor, which a process that
 /// another test starts in this moment inherits, and then the end is not seen before both have ended.
 final class RunningProcess: Sendable {
-  private let id: pid_t
+  let id: pid_t
   private let output: URL
   private let errors: URL
   /// Nil as long as it runs, or was not waited for.
   private let status = Mutex<Int32?>(nil)
 
   /// Its output goes to files, which never fill up as pipes do.
+  ///
+  /// - Parameter environment: all of it; that of the tests when nil.
   init(
     _ executable: Executable, _ arguments: [String], input: Data? = nil,
-    in directory: TemporaryDirectory
+    environment: [String: String]? = nil, in directory: TemporaryDirectory
   ) throws {
     output = directory.freshFile("output")
     errors = directory.freshFile("errors")
@@ -51,8 +53,11 @@ final class RunningProcess: Sendable {
     let words: [UnsafeMutablePointer<CChar>?] =
       (change + [executable.url.path] + arguments).map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
+    let variables: [UnsafeMutablePointer<CChar>?] =
+      (environment ?? ProcessInfo.processInfo.environment).map { strdup("\($0)=\($1)") } + [nil]
+    defer { for variable in variables { free(variable) } }
     var id: pid_t = 0
-    let code = posix_spawn(&id, shell, &actions, &attributes, words, environ)
+    let code = posix_spawn(&id, shell, &actions, &attributes, words, variables)
     try #require(code == 0, "cannot start \(executable.url.path): error \(code)")
     self.id = id
   }
@@ -91,6 +96,22 @@ final class RunningProcess: Sendable {
       return isFulfilled(said) ? said : nil
     }
   }
+
+  /// Waits until what it has said on standard error fulfils a condition.
+  ///
+  /// - Throws: `Timeout`, also when it has ended without having said that.
+  func errors(until isFulfilled: (String) -> Bool) async throws -> String {
+    try await value(within: 60) {
+      let hasEnded = self.endedStatus() != nil
+      let said = try self.text(self.errors)
+      if isFulfilled(said) { return said }
+      if hasEnded { throw Timeout(said: try self.text(self.output), errors: said) }
+      return nil
+    }
+  }
+
+  /// What it has said on standard error so far.
+  func errorsSoFar() throws -> String { try text(errors) }
 
   private func value<T>(within seconds: Double, _ ask: () throws -> T?) async throws -> T {
     let deadline = ContinuousClock.now + .seconds(seconds)

@@ -61,6 +61,22 @@ struct CommitterFailureTests {
     #expect(try fixture.restarted().index.contents() == fixture.index.contents())
   }
 
+  @Test("for lack of space, that is said once, and that it is over when it has been for 10 s")
+  func diskFullIsSaidOnce() throws {
+    let fixture = try CommitterFixture()
+    for round in 0..<3 {
+      fixture.fail(.write, ENOSPC)
+      fixture.commit { $0.put("key", "\(round)", fixture.index) }
+      fixture.commit { $0.put("key", "\(round)", fixture.index) }
+      fixture.clock.advance(milliseconds: 9_000)
+      fixture.commit { $0.put("key", "\(round)", fixture.index) }
+      #expect(fixture.recorder.fullDisks.withLock { $0 } == [true])
+    }
+    fixture.clock.advance(milliseconds: 2_000)
+    fixture.commit { $0.put("key", "value", fixture.index) }
+    #expect(fixture.recorder.fullDisks.withLock { $0 } == [true, false])
+  }
+
   @Test("in a sync, nothing of the frame is acknowledged or shown, and nothing behind it is taken")
   func failedSync() throws {
     let fixture = try CommitterFixture()

@@ -21,7 +21,10 @@ final class CommitterFixture {
   final class Recorder: CommitterObserver {
     let reports = Mutex<[CommitReport]>([])
     let failures = Mutex<[WALError]>([])
+    /// True where it began, false where it ended.
+    let fullDisks = Mutex<[Bool]>([])
     func committed(_ report: CommitReport) { reports.withLock { $0.append(report) } }
+    func diskFull(_ reason: WALError?) { fullDisks.withLock { $0.append(reason != nil) } }
     func failed(_ error: WALError) { failures.withLock { $0.append(error) } }
 
     var frames: [Int] { reports.withLock { $0.map(\.records) } }

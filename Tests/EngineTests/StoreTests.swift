@@ -77,6 +77,7 @@ struct StoreTests {
     final class Owner: CommitterObserver {
       let store = Mutex<Store?>(nil)
       func committed(_ report: CommitReport) {}
+      func diskFull(_ reason: WALError?) {}
       func failed(_ error: WALError) {}
     }
     let directory = TemporaryDirectory()

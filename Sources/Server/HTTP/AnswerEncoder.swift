@@ -7,58 +7,68 @@ package struct AnswerEncoder {
   /// `X-KV-Node` and `X-KV-Shard`, which every answer of this node carries.
   private let node: String
   private let shard: String
-  private let nodeLines: [UInt8]
-  /// `Date: …` and the end of the line.
-  private(set) var dateLine: [UInt8] = []
   private var date = ""
+  /// The lines that all answers of a second share: `Date` and those of the node.
+  private var sharedLines: [UInt8] = []
 
   package init(node: String, shard: UInt32) {
     self.node = node
     self.shard = String(shard)
-    nodeLines = Array("X-KV-Node: \(node)\r\nX-KV-Shard: \(shard)\r\n".utf8)
   }
 
   /// Sets what the next answers give as the time.
   package mutating func set(date: String) {
     self.date = date
-    dateLine = Array("Date: \(date)\r\n".utf8)
+    sharedLines = Array("Date: \(date)\r\nX-KV-Node: \(node)\r\nX-KV-Shard: \(shard)\r\n".utf8)
   }
+
+  /// What a head has at most beside the shared lines and the rare fields.
+  private static let ownBytesMax = 512
 
   /// Writes the answer's head; `bodyBytes` are to follow, unless the request was for the head only.
   package func writeHead(_ answer: Answer, bodyBytes: Int, into buffer: inout ByteBuffer) {
-    if answer.status == .ok {
-      buffer.writeStaticString("HTTP/1.1 200 OK\r\n")
-    } else {
-      buffer.writeStaticString("HTTP/1.1 ")
-      DecimalText.write(UInt64(answer.status.code), into: &buffer)
-      buffer.writeInteger(UInt8(ascii: " "))
-      buffer.writeStaticString(answer.status.reason)
-      buffer.writeStaticString("\r\n")
-    }
-    if !answer.status.hasNoBody {
-      buffer.writeStaticString("Content-Length: ")
-      DecimalText.write(UInt64(bodyBytes), into: &buffer)
-      buffer.writeStaticString("\r\nContent-Type: ")
-      buffer.writeStaticString(answer.contentType.value)
-      buffer.writeStaticString("\r\n")
-    }
-    buffer.writeBytes(dateLine)
-    buffer.writeBytes(nodeLines)
-    if let version = answer.version {
-      buffer.writeStaticString("X-KV-Version: ")
-      DecimalText.write(version, into: &buffer)
-      buffer.writeStaticString("\r\n")
-      if let epoch = answer.tagEpoch {
-        buffer.writeStaticString("ETag: ")
-        EntityTag(version: version, epoch: epoch).write(into: &buffer)
-        buffer.writeStaticString("\r\n")
+    buffer.write(atMost: Self.ownBytesMax + sharedLines.count) { output in
+      if answer.status == .ok {
+        output.append("HTTP/1.1 200 OK\r\n")
+      } else {
+        output.append("HTTP/1.1 ")
+        DecimalText.write(UInt64(answer.status.code), into: &output)
+        output.append(UInt8(ascii: " "))
+        output.append(answer.status.reason)
+        output.append("\r\n")
       }
+      if !answer.status.hasNoBody {
+        output.append("Content-Length: ")
+        DecimalText.write(UInt64(bodyBytes), into: &output)
+        output.append("\r\nContent-Type: ")
+        output.append(answer.contentType.value)
+        output.append("\r\n")
+      }
+      output.append(sharedLines)
+      if let version = answer.version {
+        output.append("X-KV-Version: ")
+        DecimalText.write(version, into: &output)
+        output.append("\r\n")
+        if let epoch = answer.tagEpoch {
+          output.append("ETag: ")
+          EntityTag(version: version, epoch: epoch).write(into: &output)
+          output.append("\r\n")
+        }
+      }
+      // The rare fields come before the last line.
+      if !answer.hasRareFields { writeEnd(answer, into: &output) }
     }
+    guard answer.hasRareFields else { return }
     for field in rareFields(answer) {
       buffer.writeString("\(field.name): \(field.value)\r\n")
     }
-    if answer.closes { buffer.writeStaticString("Connection: close\r\n") }
-    buffer.writeStaticString("\r\n")
+    buffer.write(atMost: Self.ownBytesMax) { writeEnd(answer, into: &$0) }
+  }
+
+  @inline(__always)
+  private func writeEnd(_ answer: Answer, into output: inout ByteOutput) {
+    if answer.closes { output.append("Connection: close\r\n") }
+    output.append("\r\n")
   }
 
   /// The same for the standard pipeline.
@@ -87,11 +97,16 @@ package struct AnswerEncoder {
   }
 
   private func rareFields(_ answer: Answer) -> [(name: String, value: String)] {
-    if answer.allow == nil, answer.purged == nil, answer.retryAfterSeconds == nil { return [] }
     var fields: [(name: String, value: String)] = []
     if let allow = answer.allow { fields.append(("Allow", "\(allow)")) }
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
     if let seconds = answer.retryAfterSeconds { fields.append(("Retry-After", String(seconds))) }
     return fields
+  }
+}
+
+extension Answer {
+  fileprivate var hasRareFields: Bool {
+    allow != nil || purged != nil || retryAfterSeconds != nil
   }
 }

@@ -5,13 +5,19 @@ package struct Dialect: Sendable {
   let name: DialectName
   /// The shard that keys belong to here, and of this node.
   let shard: UInt32
-  /// The address of the shard's leader.
-  let leader: String
+  /// What stands before a value in `classic` and in `compact`.
+  private let classicStart: [UInt8]
+  private let compactStart: [UInt8]
+  private let classicEnd: String
 
+  /// - Parameter leader: the address of the shard's leader.
   package init(name: DialectName, shard: UInt32, leader: String) {
     self.name = name
     self.shard = shard
-    self.leader = leader
+    classicStart = Array(
+      "Shard = \(shard), current shard = \(shard), addr = \"\(leader)\", Value = ".utf8)
+    compactStart = Array("shard=\(shard) addr=\(leader) value=".utf8)
+    classicEnd = ", shardIdx = \(shard), current shard = \(shard)"
   }
 
   /// What `/get` says about a key.
@@ -19,13 +25,7 @@ package struct Dialect: Sendable {
     let shown = value ?? UnsafeRawBufferPointer(start: nil, count: 0)
     switch name {
     case .classic:
-      body.writeStaticString("Shard = ")
-      DecimalText.write(UInt64(shard), into: &body)
-      body.writeStaticString(", current shard = ")
-      DecimalText.write(UInt64(shard), into: &body)
-      body.writeStaticString(", addr = \"")
-      body.writeString(leader)
-      body.writeStaticString("\", Value = ")
+      body.writeBytes(classicStart)
       GoQuote.write(shown, into: &body)
       body.writeStaticString(", error = <nil>")
     case .compact:
@@ -94,20 +94,13 @@ package struct Dialect: Sendable {
   private func writeClassicOutcome(error: String?, into body: inout ByteBuffer) {
     body.writeStaticString("Error = ")
     if let error { body.writeString(error) } else { body.writeStaticString("<nil>") }
-    body.writeStaticString(", shardIdx = ")
-    DecimalText.write(UInt64(shard), into: &body)
-    body.writeStaticString(", current shard = ")
-    DecimalText.write(UInt64(shard), into: &body)
+    body.writeString(classicEnd)
   }
 
   private func writeCompact(
     _ value: UnsafeRawBufferPointer, error: String?, into body: inout ByteBuffer
   ) {
-    body.writeStaticString("shard=")
-    DecimalText.write(UInt64(shard), into: &body)
-    body.writeStaticString(" addr=")
-    body.writeString(leader)
-    body.writeStaticString(" value=")
+    body.writeBytes(compactStart)
     GoQuote.write(value, into: &body)
     body.writeStaticString(", error:")
     if let error { body.writeString(error) } else { body.writeStaticString("<nil>") }

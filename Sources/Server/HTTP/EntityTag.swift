@@ -36,18 +36,25 @@ package struct EntityTag: Hashable, CustomStringConvertible {
     guard description.dropFirst().dropLast() == text else { return nil }
   }
 
+  /// Bytes that a tag has at most.
+  static let bytesMax = 2 * DecimalText.digitsMax + 20
+
   package func write(into buffer: inout ByteBuffer) {
-    buffer.writeInteger(UInt8(ascii: "\""))
-    DecimalText.write(version, into: &buffer)
-    buffer.writeInteger(UInt8(ascii: "."))
-    DecimalText.write(epoch.number, into: &buffer)
-    buffer.writeInteger(UInt8(ascii: "-"))
+    buffer.write(atMost: Self.bytesMax) { write(into: &$0) }
+  }
+
+  func write(into output: inout ByteOutput) {
+    output.append(UInt8(ascii: "\""))
+    DecimalText.write(version, into: &output)
+    output.append(UInt8(ascii: "."))
+    DecimalText.write(epoch.number, into: &output)
+    output.append(UInt8(ascii: "-"))
     var shift: UInt64 = 64
     while shift > 0 {
       shift -= 4
-      buffer.writeInteger(HexDigit.lower(UInt8(epoch.node >> shift & 15)))
+      output.append(HexDigit.lower(UInt8(epoch.node >> shift & 15)))
     }
-    buffer.writeInteger(UInt8(ascii: "\""))
+    output.append(UInt8(ascii: "\""))
   }
 }
 

@@ -50,6 +50,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private var isFinished = false
 
   private var waitingCount: Int { waiting.count - waitingStart }
+  private var bodyBytesMax: Int { min(FastRequest.bodyBytesMax, loop.limits.valueBytesMax) }
 
   // MARK: - Events
 
@@ -165,7 +166,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   /// Looks at the first request in `bytes`.
   private func step(_ bytes: UnsafeRawBufferPointer) -> Step {
-    switch FastRequest.recognise(bytes) {
+    switch FastRequest.recognise(bytes, bodyBytesMax: bodyBytesMax) {
     case .incomplete: return .incomplete
     case .unusual: return .unusual
     case .request(let request):

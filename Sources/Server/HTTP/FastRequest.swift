@@ -16,6 +16,8 @@ package struct FastRequest: Equatable {
 
   /// Heads above this are unusual.
   package static let headBytesMax = 16 << 10
+  /// Heads with more fields than that are unusual.
+  package static let headerFieldsMax = 64
   /// Bodies above this are unusual.
   package static let bodyBytesMax = 64 << 10
 
@@ -32,8 +34,12 @@ package struct FastRequest: Equatable {
   package var end: Int
 
   /// Looks at the first request in `bytes`.
-  package static func recognise(_ bytes: UnsafeRawBufferPointer) -> Outcome {
-    var scanner = Scanner(bytes: bytes)
+  ///
+  /// - Parameter bodyBytesMax: no more than the bound for all; bodies above this are unusual, too.
+  package static func recognise(
+    _ bytes: UnsafeRawBufferPointer, bodyBytesMax: Int = bodyBytesMax
+  ) -> Outcome {
+    var scanner = Scanner(bytes: bytes, bodyBytesMax: bodyBytesMax)
     return scanner.request()
   }
 
@@ -44,6 +50,7 @@ package struct FastRequest: Equatable {
   /// Reads forward; `nil` from a function means unusual, unless `isShort` says that bytes ran out.
   private struct Scanner {
     let bytes: UnsafeRawBufferPointer
+    let bodyBytesMax: Int
     var position = 0
     var isShort = false
     /// What a request that goes on like this can have at most.
@@ -173,6 +180,7 @@ package struct FastRequest: Equatable {
 
     private mutating func headers(_ line: FastRequest) -> FastRequest? {
       var request = line
+      var fields = 0
       var hosts = 0
       var bodyBytes: Int?
       while true {
@@ -184,21 +192,28 @@ package struct FastRequest: Equatable {
         let start = position
         while position < bytes.count, HeaderBytes.isName(bytes[position]) { position += 1 }
         guard let colon = byte(), colon == UInt8(ascii: ":"), position > start else { return nil }
-        let name = start..<position
+        fields += 1
+        let meaning = meaning(start..<position)
+        guard meaning != .unusual, fields <= headerFieldsMax else { return nil }
         position += 1
         let valueStart = position
         while position < bytes.count, HeaderBytes.isValue(bytes[position]) { position += 1 }
         let value = trim(valueStart..<position)
+        // Refused before the rest is there: as soon as it is no number, or the second one.
+        if meaning == .contentLength {
+          guard bodyBytes == nil, position == bytes.count && value.isEmpty || length(value) != nil,
+            // Which the standard pipeline refuses, though it is a blank.
+            !bytes[value.upperBound..<position].contains(UInt8(ascii: "\t"))
+          else { return nil }
+        }
         guard skip("\r\n") else { return nil }
-        switch meaning(name) {
-        case .ignored: break
-        case .unusual: return nil
+        switch meaning {
+        case .ignored, .unusual: break
         case .host:
           guard bytes[value].allSatisfy(HeaderBytes.isHost) else { return nil }
           hosts += 1
         case .contentLength:
-          guard bodyBytes == nil, let number = length(value) else { return nil }
-          bodyBytes = number
+          bodyBytes = length(value)
         case .connection:
           if isEqual(value, "close") {
             request.keepsAlive = false

@@ -31,7 +31,7 @@ final class Listener: Sendable {
     channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 4_096)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-      .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
       // One read a turn: a second one would only find that there is no more.
       .childChannelOption(.maxMessagesPerRead, value: 1)

@@ -11,9 +11,10 @@ package struct LoopDriver {
   ///   - configuration: where it says it listens, and its limits.
   ///   - eventLoop: the one of all channels, which also takes work from other threads.
   package init(_ configuration: Configuration, store: Store, eventLoop: any EventLoop) {
+    let logger = Logger(label: "shiplog")
     let node = NodeState(
       configuration: configuration, address: configuration.address, store: store,
-      metrics: ServerMetrics { _ in }, logger: Logger(label: "shiplog"))
+      metrics: ServerMetrics(logger: logger) { _ in }, logger: logger)
     loop = LoopState(eventLoop: eventLoop, node: node)
     loop.start()
   }

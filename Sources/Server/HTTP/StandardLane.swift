@@ -412,7 +412,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   }
 
   override func drain() {
-    if case .idle = phase, queue.isEmpty { finish() }
+    if case .idle = phase, queue.isEmpty, !hasHeadBegun { finish() }
   }
 
   override func abort() {

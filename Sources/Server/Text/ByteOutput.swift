@@ -30,6 +30,19 @@ struct ByteOutput: ~Copyable {
   mutating func append(_ text: StaticString) {
     append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
+
+  @inline(__always)
+  mutating func append(_ bytes: [UInt8]) {
+    bytes.withUnsafeBytes { append($0) }
+  }
+
+  /// Appends that many bytes, which the body sets.
+  @inline(__always)
+  mutating func append(count added: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void) {
+    precondition(added <= memory.count - count)
+    body(UnsafeMutableRawBufferPointer(rebasing: memory[count..<count + added]))
+    count += added
+  }
 }
 
 extension ByteBuffer {

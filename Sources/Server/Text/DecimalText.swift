@@ -2,16 +2,22 @@ import NIOCore
 
 /// Whole numbers in decimal.
 package enum DecimalText {
+  static let digitsMax = 20
+
   package static func write(_ number: UInt64, into buffer: inout ByteBuffer) {
+    buffer.write(atMost: digitsMax) { write(number, into: &$0) }
+  }
+
+  @inline(__always)
+  static func write(_ number: UInt64, into output: inout ByteOutput) {
     let digits = digitCount(number)
-    buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: digits) { output in
+    output.append(count: digits) { memory in
       var rest = number
       for index in (0..<digits).reversed() {
         let (quotient, digit) = rest.quotientAndRemainder(dividingBy: 10)
-        output[index] = 0x30 + UInt8(truncatingIfNeeded: digit)
+        memory[index] = 0x30 + UInt8(truncatingIfNeeded: digit)
         rest = quotient
       }
-      return digits
     }
   }
 
@@ -33,7 +39,7 @@ package enum DecimalText {
   @inline(__always)
   private static func digitCount(_ number: UInt64) -> Int {
     var (digits, bound): (Int, UInt64) = (1, 10)
-    while number >= bound, digits < 20 {
+    while number >= bound, digits < digitsMax {
       digits += 1
       bound &*= 10
     }

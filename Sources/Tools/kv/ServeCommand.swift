@@ -52,6 +52,9 @@ struct ServeCommand: AsyncParsableCommand {
     help: "Puts are refused when keys and values take that much, as 4GiB. (default: no bound)")
   var maxMemory: ByteCount?
 
+  @Option(help: "A connection on which nothing happens is closed after that many seconds.")
+  var idleSeconds = Limits().idleSeconds
+
   @Option(help: "trace, debug, info, notice, warning, error, critical.")
   var logLevel = LogLevel(level: .info)
 
@@ -62,9 +65,17 @@ struct ServeCommand: AsyncParsableCommand {
     if let threads, !(1...1_024).contains(threads) {
       throw ValidationError("--threads must be from 1 to 1024")
     }
+    guard (1...86_400).contains(idleSeconds) else {
+      throw ValidationError("--idle-seconds must be from 1 to 86400")
+    }
+    let segment = UInt64(segmentBytes.bytes)
+    guard segment % 4_096 == 0, (Format.segmentBytesMin...1 << 40).contains(segment) else {
+      throw ValidationError("--segment-bytes must be a multiple of 4096, from 4KiB to 1TiB")
+    }
     guard (1...Format.valueBytesMax).contains(maxValueBytes.bytes) else {
       throw ValidationError("--max-value-bytes must be from 1 to \(Format.valueBytesMax)")
     }
+    _ = try settings(ProcessInfo.processInfo.environment)
   }
 
   func run() async throws {
@@ -72,7 +83,11 @@ struct ServeCommand: AsyncParsableCommand {
     let handler = LineLogHandler(format: logFormat, level: logLevel.level)
     var logger = Logger(label: "shiplog") { _ in handler }
     logger.logLevel = logLevel.level
-    let configuration = try settings(ProcessInfo.processInfo.environment)
+    var configuration = try settings(ProcessInfo.processInfo.environment)
+    try Self.makeDirectory(configuration.dataDirectory)
+    // Files of the log, and what the system needs, come first.
+    configuration.limits.connectionsMax = min(
+      configuration.limits.connectionsMax, max(16, DescriptorLimit.raise() - 256))
     let failureLogger = logger
     let service = NodeService(
       configuration: configuration, handler: handler, logger: logger
@@ -106,19 +121,19 @@ struct ServeCommand: AsyncParsableCommand {
 
   private func settings(_ environment: [String: String]) throws -> Configuration {
     var address = self.address ?? "127.0.0.1:8080"
+    var source = "--http-addr"
     var directory = dataDirectory ?? "./data"
     if let port = environment["PORT"], self.address == nil {
       address = "127.0.0.1:\(port)"
+      source = "PORT"
       if dataDirectory == nil { directory = "./data/\(port)" }
     }
     let parsed: NodeAddress
     do {
       parsed = try NodeAddress(parsing: address)
     } catch {
-      throw ValidationError("\(error)")
+      throw ValidationError("\(source): \(error)")
     }
-    try FileManager.default.createDirectory(
-      atPath: directory, withIntermediateDirectories: true)
     var configuration = Configuration(
       dataDirectory: directory, host: parsed.host, port: Int(parsed.port))
     configuration.syncPolicy = syncPolicy.policy
@@ -129,10 +144,19 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.memoryBytesMax = maxMemory?.bytes
     configuration.nodeID = environment["NODE_ID"]
     configuration.limits.valueBytesMax = maxValueBytes.bytes
-    // Files of the log, and what the system needs, come first.
-    configuration.limits.connectionsMax = min(
-      configuration.limits.connectionsMax, max(16, DescriptorLimit.raise() - 256))
+    configuration.limits.idleSeconds = idleSeconds
     return configuration
+  }
+
+  private static func makeDirectory(_ path: String) throws {
+    do {
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    } catch {
+      let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+      let reason = cause.map { String(cString: strerror(Int32($0.code))) } ?? "\(error)"
+      throw Output.failure(
+        "\(path): cannot create directory: \(reason). Choose another --data-dir")
+    }
   }
 
   private static func fastLane(in environment: [String: String]) throws -> Bool {

@@ -1,0 +1,88 @@
+import Foundation
+import Testing
+
+extension NodeProcessTests {
+  /// A library in front of the system's, that writes half of what it is given. strace cannot do that:
+  /// what it lets a call return is not what the call did.
+  @Suite("A node whose writes are short") struct ShortWriteTests {
+    private static let source = """
+      #define _GNU_SOURCE
+      #include <dlfcn.h>
+      #include <errno.h>
+      #include <stdlib.h>
+      #include <sys/types.h>
+      #include <unistd.h>
+
+      typedef ssize_t (*write_call)(int, const void *, size_t, off_t);
+
+      /* Half of each write; and, while the file FULL is there, of what is not all zeros only one
+         half, and then no space: what was there before can be written over even on a full disk. */
+      ssize_t pwrite(int file, const void *bytes, size_t count, off_t offset) {
+        static __thread int was_short;
+        write_call next = (write_call)dlsym(RTLD_NEXT, "pwrite");
+        const char *full = getenv("FULL");
+        size_t zeros = 0;
+        while (zeros < count && ((const char *)bytes)[zeros] == 0) zeros++;
+        if (zeros < count && full && access(full, F_OK) == 0) {
+          was_short = !was_short;
+          if (!was_short) { errno = ENOSPC; return -1; }
+        } else {
+          was_short = 0;
+        }
+        return next(file, bytes, count > 1 ? count / 2 : count, offset);
+      }
+      """
+
+    /// Whether the disk is full at a write: at five, then not at five, and so on.
+    private static func isFull(_ number: Int) -> Bool { number / 5 % 2 == 1 }
+
+    /// Settings of a node that runs with the library.
+    private func settings() async throws -> (ServedNode.Settings, full: URL) {
+      let directory = try TemporaryDirectory()
+      let (code, library) = (directory.path("short.c"), directory.path("short.so"))
+      try Self.source.write(toFile: code, atomically: true, encoding: .utf8)
+      let compiled = try await Executable.installed("clang").run(
+        ["-shared", "-fPIC", "-O1", "-o", library, code, "-ldl"], in: directory)
+      try #require(compiled.status == 0, "\(compiled.errors)")
+      var settings = ServedNode.Settings(in: directory)
+      let full = directory.url.appendingPathComponent("full")
+      settings.environment = ["LD_PRELOAD": library, "FULL": full.path]
+      return (settings, full)
+    }
+
+    @Test("writes the rest of each, and undoes what the disk had no room for")
+    func undone() async throws {
+      let (settings, full) = try await settings()
+      let node = try await ServedNode.start(settings)
+      let value = String(repeating: "value ", count: 300)
+      let statuses = try await Threads.runOne {
+        let connection = try node.connect()
+        return try (0..<60).map { number in
+          if number % 5 == 0 {
+            if Self.isFull(number) {
+              try Data().write(to: full)
+            } else if number > 0 {
+              try FileManager.default.removeItem(at: full)
+            }
+          }
+          return try connection.put("key-\(number)", value).status
+        }
+      }
+      #expect(statuses == (0..<60).map { Self.isFull($0) ? 507 : 201 })
+      try await node.kill()
+      var plain = settings
+      plain.environment = [:]
+      let again = try await ServedNode.start(plain)
+      let found = try await Threads.runOne {
+        try NodeWriter.read((0..<60).map { "key-\($0)" }, try again.connect())
+      }
+      #expect(
+        found
+          == Dictionary(
+            uniqueKeysWithValues: (0..<60).filter { !Self.isFull($0) }.map { ("key-\($0)", value) })
+      )
+      #expect(!FileManager.default.fileExists(atPath: settings.data + "/diverged"))
+      try await again.stop()
+    }
+  }
+}
