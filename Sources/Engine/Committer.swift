@@ -36,6 +36,10 @@ public final class Committer: Sendable {
   /// A frame takes no further request above this.
   static let frameBytesMax = 4 << 20
 
+  /// After a commit the next write is looked for so long before the thread goes to sleep. A client that
+  /// writes one thing after the other is answered, and asks again, within that time.
+  private static let spinNanoseconds: UInt64 = 100_000
+
   private struct Intake {
     var waiting: [Submission] = []
     var isClosing = false
@@ -45,6 +49,8 @@ public final class Committer: Sendable {
 
   private let intake = Monitor(Intake())
   private let inFlight = Atomic(0)
+  /// A hint for who spins: something was handed over.
+  private let hasWork = Atomic(false)
 
   init() {}
 
@@ -63,6 +69,7 @@ public final class Committer: Sendable {
     intake.signal { intake in
       isClosed = intake.closed != nil
       if !isClosed { intake.waiting.append(submission) }
+      hasWork.store(true, ordering: .relaxed)
     }
     guard isClosed else { return }
     for index in submission.requests.indices { submission.requests[index].outcome = .stopped }
@@ -90,20 +97,26 @@ public final class Committer: Sendable {
     var batch: [Submission] = []
     var isClosing = false
     var deadline = work.tick()
+    // Whether it is the end; nil when there is nothing to do.
+    func take(_ intake: inout Intake) -> Bool? {
+      if intake.waiting.isEmpty { return intake.isClosing ? true : nil }
+      swap(&batch, &intake.waiting)
+      hasWork.store(false, ordering: .relaxed)
+      return false
+    }
     while !isClosing {
-      let take = { (intake: inout Intake) -> Bool? in
-        if intake.waiting.isEmpty { return intake.isClosing ? true : nil }
-        swap(&batch, &intake.waiting)
-        return false
-      }
       if let deadline {
         isClosing = intake.wait(untilNanoseconds: deadline, take) ?? false
       } else {
         isClosing = intake.wait(take)
       }
       work.commit(batch) { giveBack($0) }
-      batch.removeAll(keepingCapacity: true)
       deadline = work.tick()
+      guard !batch.isEmpty else { continue }
+      batch.removeAll(keepingCapacity: true)
+      if !isClosing {
+        spin(forNanoseconds: Self.spinNanoseconds) { hasWork.load(ordering: .relaxed) }
+      }
     }
     let result = work.close()
     // `submit` gives back by itself from then on. Not before all that came earlier is back: each

@@ -82,6 +82,16 @@ package final class Monitor<State>: @unchecked Sendable {
   #endif
 }
 
+/// Looks at a condition again and again instead of sleeping, and lets other threads run meanwhile.
+/// Waking a thread that sleeps costs more than the wait where that is short.
+///
+/// - Returns: when the condition holds, or that time has passed.
+package func spin(forNanoseconds limit: UInt64, until holds: () -> Bool) {
+  let clock = LogClock.system
+  let start = clock.monotonicNanoseconds()
+  while !holds(), clock.monotonicNanoseconds() - start < limit { sched_yield() }
+}
+
 /// A thread that runs one closure.
 package struct ThreadHandle: Sendable {
   private final class Body: Sendable {

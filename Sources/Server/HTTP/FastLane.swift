@@ -326,13 +326,13 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private func writeOutput() {
     guard let context else { return }
     if output.readableBytes > 0 {
-      let bytes = output
-      output = ByteBuffer()
+      var bytes = ByteBuffer()
+      swap(&bytes, &output)
       context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
       // Writing can lead back here. If it has not, the storage is used again: when all of it is
       // written nobody else has it.
       if output.readableBytes == 0, bytes.capacity <= 16 << 10 {
-        output = bytes
+        swap(&bytes, &output)
         output.clear()
       }
     }

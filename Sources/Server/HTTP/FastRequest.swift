@@ -299,26 +299,20 @@ package struct FastRequest: Equatable {
   }
 }
 
-/// A set of bytes below 128.
-struct PlainBytes {
-  private let low: UInt64
-  private let high: UInt64
+/// A set of bytes, as a table: one look a byte.
+struct PlainBytes: @unchecked Sendable {
+  // Never changed, and never freed: there are a few of them for the whole process.
+  private let table: UnsafePointer<Bool>
 
   init(_ text: StaticString) {
-    var (low, high): (UInt64, UInt64) = (0, 0)
-    for index in 0..<text.utf8CodeUnitCount {
-      let byte = text.utf8Start[index]
-      if byte < 64 { low |= 1 << UInt64(byte) } else { high |= 1 << UInt64(byte & 63) }
-    }
-    self.low = low
-    self.high = high
+    let table = UnsafeMutablePointer<Bool>.allocate(capacity: 256)
+    table.initialize(repeating: false, count: 256)
+    for index in 0..<text.utf8CodeUnitCount { table[Int(text.utf8Start[index])] = true }
+    self.table = UnsafePointer(table)
   }
 
   @inline(__always)
-  func contains(_ byte: UInt8) -> Bool {
-    guard byte < 128 else { return false }
-    return (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 == 1
-  }
+  func contains(_ byte: UInt8) -> Bool { table[Int(byte)] }
 
   /// What may stand in a path here: RFC 3986's `pchar` and the slash.
   static let path = PlainBytes(
