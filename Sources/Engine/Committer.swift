@@ -36,9 +36,11 @@ public final class Committer: Sendable {
   /// A frame takes no further request above this.
   static let frameBytesMax = 4 << 20
 
-  /// After a commit the next write is looked for so long before the thread goes to sleep. A client that
-  /// writes one thing after the other is answered, and asks again, within that time.
+  /// After a commit of few writes the next is looked for so long before the thread goes to sleep. A
+  /// client that writes one thing after the other is answered, and asks again, within that time. Where
+  /// many write, they have a better use for the processor.
   private static let spinNanoseconds: UInt64 = 100_000
+  private static let spinWritesMax = 2
 
   private struct Intake {
     var waiting: [Submission] = []
@@ -110,11 +112,12 @@ public final class Committer: Sendable {
       } else {
         isClosing = intake.wait(take)
       }
+      // Counted first: what is given back is its owner's.
+      let writes = batch.reduce(0) { $0 + $1.requests.count }
       work.commit(batch) { giveBack($0) }
       deadline = work.tick()
-      guard !batch.isEmpty else { continue }
       batch.removeAll(keepingCapacity: true)
-      if !isClosing {
+      if !isClosing, writes > 0, writes <= Self.spinWritesMax {
         spin(forNanoseconds: Self.spinNanoseconds) { hasWork.load(ordering: .relaxed) }
       }
     }
