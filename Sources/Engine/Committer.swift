@@ -19,7 +19,7 @@ public struct CommitReport: Sendable {
 public protocol CommitterObserver: AnyObject, Sendable {
   func committed(_ report: CommitReport)
   /// The disk has no room: writes are refused, each after it was tried. Called at the first, with the
-  /// reason, and with nil when one got through and none was refused for 10 s.
+  /// reason, and with nil when none was refused for 10 s.
   func diskFull(_ reason: WALError?)
   /// The log has failed and takes no more writes. What was not acknowledged until now never is.
   func failed(_ error: WALError)

@@ -210,7 +210,7 @@ package struct CommitterWork: ~Copyable {
     keys.removeAll()
   }
 
-  /// A frame got through. A small one does so where a large one finds no room, so the disk counts as
+  /// No frame was refused just now. A small one gets through where a large one finds no room, so the disk counts as
   /// full until there was no refusal for a while.
   private mutating func endDiskFull() {
     guard let time = diskFullTime, clock.monotonicNanoseconds() - time > Self.diskFullNanoseconds
@@ -263,11 +263,13 @@ package struct CommitterWork: ~Copyable {
   /// - Returns: when to call again, on the monotonic clock; nil when only a write changes that.
   package mutating func tick() -> UInt64? {
     guard !hasFailed else { return nil }
+    endDiskFull()
     let index = index
     do {
       let next = try log.tick { index.digest().encoded }
       index.setApplied(log.position.sequence)
-      return next
+      guard let diskFullTime else { return next }
+      return min(next ?? .max, diskFullTime + Self.diskFullNanoseconds + 1)
     } catch {
       fail(error)
       return nil

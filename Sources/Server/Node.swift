@@ -16,12 +16,13 @@ public final class Node: Sendable {
 
   /// Recovers the store and begins to listen.
   ///
-  /// - Parameter onFailure: called once, on the committer's thread, when the log takes no more
-  ///   writes: nothing is acknowledged from then on, and the process had better end.
+  /// - Parameter onFailure: called, on one of the node's threads, when the log takes no more writes,
+  ///   which means that nothing is acknowledged from then on, or when no connection is taken any more.
+  ///   The process had better end.
   /// - Throws: `WALError` about the data, `NodeError` about the address.
   public static func start(
     _ configuration: Configuration, logger: Logger,
-    onFailure: @escaping @Sendable (WALError) -> Void
+    onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> Node {
     let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
     var options = StoreOptions(
@@ -40,7 +41,8 @@ public final class Node: Sendable {
       let listener: Listener
       do {
         listener = try await Listener.start(
-          state, threads: configuration.threads ?? max(1, System.coreCount - 1))
+          state, threads: configuration.threads ?? max(1, System.coreCount - 1)
+        ) { onFailure(NodeError.listenerLost(address: configuration.address)) }
       } catch {
         throw NodeError.cannotListen(
           address: configuration.address, reason: Self.reason(error))
@@ -62,8 +64,15 @@ public final class Node: Sendable {
 
   /// Accepts nothing more, ends what is in progress, syncs, and closes the log in order.
   public func stop() async throws {
-    try await listener.drain(state.configuration.limits)
+    let drained: Result<Void, any Error>
+    do {
+      drained = .success(try await listener.drain(state.configuration.limits))
+    } catch {
+      drained = .failure(error)
+    }
+    // Whatever became of the connections: the log is closed in order.
     try state.store.close()
+    try drained.get()
     try await listener.stop()
   }
 
@@ -98,11 +107,14 @@ public final class Node: Sendable {
 /// Why a node did not start, where it is not the data.
 public enum NodeError: Error, CustomStringConvertible {
   case cannotListen(address: String, reason: String)
+  case listenerLost(address: String)
 
   public var description: String {
     switch self {
     case .cannotListen(let address, let reason):
       "cannot listen on \(address): \(reason). Is another process there? Choose another --http-addr"
+    case .listenerLost(let address):
+      "\(address) takes no more connections: the system refused one with an error. Restart the process"
     }
   }
 }

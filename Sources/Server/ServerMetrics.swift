@@ -112,7 +112,7 @@ final class ServerMetrics: CommitterObserver, Sendable {
     if let reason {
       logger.error("writes are refused until there is room: \(reason)")
     } else {
-      logger.notice("there is room on the disk again: writes are taken")
+      logger.notice("no write was refused for 10 s: the disk has room again")
     }
   }
 

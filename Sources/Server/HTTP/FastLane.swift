@@ -48,6 +48,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private var isStarved = true
   /// The connection is being closed.
   private var isFinished = false
+  /// What the start of a request counts for in the node's bound on bodies.
+  private var chargedBytes = 0
 
   private var waitingCount: Int { waiting.count - waitingStart }
   private var bodyBytesMax: Int { min(FastRequest.bodyBytesMax, loop.limits.valueBytesMax) }
@@ -62,6 +64,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   func handlerRemoved(context: ChannelHandlerContext) {
     loop.remove(self)
+    releaseInput()
     self.context = nil
   }
 
@@ -70,6 +73,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     self.context = nil
     isClosing = true
     input = ByteBuffer()
+    releaseInput()
     large = nil
     context.fireChannelInactive()
   }
@@ -120,6 +124,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     now = .now()
     isHeld = false
     isStarved = false
+    releaseInput()
     while !isClosing, input.readableBytes > 0, let context {
       guard large == nil, output.readableBytes < loop.limits.outputBytesMax,
         context.channel.isWritable
@@ -132,12 +137,21 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
       switch input.withUnsafeReadableBytes({ step($0) }) {
       case .done(let bytes):
         input.moveReaderIndex(forwardBy: bytes)
+        isInRequest = false
         continue
       case .incomplete:
         keepRest()
-        isStarved = true
-        setDeadline()
-        return
+        if chargeInput() {
+          isStarved = true
+          setDeadline()
+          return
+        }
+        // Too much is being received by all connections: the standard pipeline says so.
+        if waitingCount == 0 {
+          leave()
+          return
+        }
+        isHeld = true
       case .unusual:
         if waitingCount == 0 {
           leave()
@@ -154,6 +168,20 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
       isStarved = true
     }
     setDeadline()
+  }
+
+  private func chargeInput() -> Bool {
+    guard loop.node.chargeBody(input.readableBytes, limit: loop.limits.bodyBytesMax) else {
+      return false
+    }
+    chargedBytes = input.readableBytes
+    return true
+  }
+
+  private func releaseInput() {
+    guard chargedBytes > 0 else { return }
+    loop.node.releaseBody(chargedBytes)
+    chargedBytes = 0
   }
 
   /// Keeps the part of a request that is there without the rest of the buffer that it came in.
@@ -187,9 +215,13 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     guard let key = key(of: request, bytes) else { return .unusual }
     var read = loop.read(request.route, key)
     if let value = read.large, request.route == .restGet {
+      if !request.isHead {
+        // Where too much is being sent the standard pipeline says so.
+        guard let body = LargeBody(value, of: loop.node) else { return .unusual }
+        large = body
+      }
       read.answer.closes = !request.keepsAlive || loop.isDraining
       loop.encoder.writeHead(read.answer, bodyBytes: value.bytes.count, into: &output)
-      if !request.isHead { large = LargeBody(value) }
       isClosing = read.answer.closes
     } else if loop.body.readableBytes > FastRequest.bodyBytesMax {
       // Large texts are counted there.
@@ -280,6 +312,9 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     if waitingStart == waiting.count {
       waiting.removeAll(keepingCapacity: true)
       waitingStart = 0
+    } else if waitingStart >= loop.limits.pendingWritesMax {
+      waiting.removeFirst(waitingStart)
+      waitingStart = 0
     }
     let answer = loop.answer(item.route, to: request, at: index, of: submission)
     loop.requestMetrics.answered(item.route, answer.status, since: item.start)
@@ -312,12 +347,11 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private func flush() {
     writeOutput()
     guard let context else { return }
-    while context.channel.isWritable, var body = large {
+    while context.channel.isWritable, let body = large {
       guard let piece = body.next(context.channel.allocator) else {
         large = nil
         break
       }
-      large = body
       context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
     }
     finishIfDone()
@@ -355,17 +389,19 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   private func setDeadline() {
     guard !isFinished else { return }
+    let wasInRequest = isInRequest
+    isInRequest = false
     if waitingCount > 0 {
       deadline = .distantFuture
     } else if large != nil || isHeld {
       deadline = now + .seconds(Int64(loop.limits.answerSeconds))
     } else if input.readableBytes > 0 {
+      isInRequest = true
       // From the first byte on, however slowly the others come.
-      if !isInRequest { deadline = now + .seconds(Int64(loop.limits.headSeconds)) }
+      if !wasInRequest { deadline = now + .seconds(Int64(loop.limits.headSeconds)) }
     } else {
       deadline = now + .seconds(Int64(loop.limits.idleSeconds))
     }
-    isInRequest = input.readableBytes > 0
   }
 
   // MARK: - The end
@@ -398,6 +434,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     isClosing = true
     let bytes = input
     input = ByteBuffer()
+    releaseInput()
     writeOutput()
     guard self.context != nil else { return nil }
     let pipeline = context.pipeline.syncOperations

@@ -8,14 +8,30 @@ final class Listener: Sendable {
   private let group: MultiThreadedEventLoopGroup
   private let loops: [LoopState]
   private let channel: any Channel
+  private let isDraining = Atomic(false)
+
+  /// A connection that is not even told why.
+  private struct TooManyRefused: Error {}
+
+  /// Connections over the bound that are told so; those above that are closed at once. Descriptors
+  /// are what they all take, and the log needs some.
+  private static let refusalsMax = 64
 
   /// Binds and begins to accept.
   ///
+  /// - Parameter onLoss: called when the socket was closed by anything but `drain`: NIO does that when
+  ///   the system refuses to hand over a connection for a reason that it does not know.
   /// - Throws: what NIO says about the address.
-  static func start(_ node: NodeState, threads: Int) async throws -> Listener {
+  static func start(
+    _ node: NodeState, threads: Int, onLoss: @escaping @Sendable () -> Void
+  ) async throws -> Listener {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
     do {
-      return try await Listener(node, group)
+      let listener = try await Listener(node, group)
+      listener.channel.closeFuture.whenComplete { _ in
+        if !listener.isDraining.load(ordering: .acquiring) { onLoss() }
+      }
+      return listener
     } catch {
       try await group.shutdownGracefully()
       throw error
@@ -59,6 +75,7 @@ final class Listener: Sendable {
     let pipeline = channel.pipeline.syncOperations
     guard open <= loop.limits.connectionsMax else {
       metrics.connectionsRefused.increment()
+      guard open <= loop.limits.connectionsMax + refusalsMax else { throw TooManyRefused() }
       return try pipeline.addHandler(ConnectionRefusal(loop: loop))
     }
     metrics.connectionsAccepted.increment()
@@ -74,7 +91,9 @@ final class Listener: Sendable {
 
   /// Accepts nothing more, lets what is in progress end, and closes the connections.
   func drain(_ limits: Limits) async throws {
-    try await channel.close()
+    isDraining.store(true, ordering: .releasing)
+    // It may have been closed before, by an error.
+    try? await channel.close()
     for loop in loops { try await loop.eventLoop.submit { loop.drain() }.get() }
     let deadline = NIODeadline.now() + .seconds(Int64(limits.drainSeconds))
     while try await openConnections() > 0, NIODeadline.now() < deadline {

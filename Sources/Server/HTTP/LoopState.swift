@@ -29,6 +29,8 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   private var touched: [Lane] = []
 
   private var lanes: [Lane] = []
+  /// Requests that wait until a version is readable.
+  var waiterCount = 0
   private var sweep: RepeatedTask?
   private(set) var encoder: AnswerEncoder
   /// The body of the answer that is being made; empty between requests.

@@ -15,8 +15,10 @@ extension LoopState {
       writeError("this version has no pages yet: name the keys, as in /kv?key=a&key=b")
       return .now(Answer(.notImplemented, .json))
     }
-    guard keys.allSatisfy({ (1...limits.keyBytesMax).contains($0.count) }) else {
-      return .now(badRequest("a key must have from 1 to \(limits.keyBytesMax) bytes"))
+    guard keys.allSatisfy({ !$0.isEmpty }) else { return .now(badRequest("a key is empty")) }
+    guard keys.allSatisfy({ $0.count <= limits.keyBytesMax }) else {
+      writeError("a key is longer than \(limits.keyBytesMax) bytes")
+      return .now(Answer(.targetTooLong, .json))
     }
     switch readOptions(query, isRead: true) {
     case .refused(let answer): return .now(answer)
@@ -91,7 +93,7 @@ extension LoopState {
       let operation = try JSONOperation(line: line)
       guard operation.key.count <= limits.keyBytesMax else {
         return StandardRequest.Refusal(
-          status: .badRequest,
+          status: .targetTooLong,
           reason: "line \(number): the key is longer than \(limits.keyBytesMax) bytes")
       }
       guard operation.value.count <= limits.valueBytesMax else {

@@ -17,6 +17,10 @@ struct Awaited {
 
 /// `w`, `r`, `timeout_ms` and `min_version`.
 extension LoopState {
+  /// Requests of one event loop that wait for a version, each of which looks so often.
+  private static let waitersMax = 256
+  private static let waiterMilliseconds: Int64 = 5
+
   /// Members of the shard: this node.
   private var memberCount: UInt64 { 1 }
 
@@ -64,18 +68,23 @@ extension LoopState {
         version: tag.version, until: .now() + .milliseconds(Int64(timeoutMilliseconds))))
   }
 
+  private func tooNew() -> Answer {
+    writeError("min_version is not readable here yet")
+    var answer = Answer(.unavailable, .json)
+    answer.retryAfterSeconds = 1
+    return answer
+  }
+
   /// Handles the request once that version is readable, or answers that it is not.
   func wait(
     _ awaited: Awaited, _ lane: StandardLane, _ handle: @escaping () -> Handling
   ) -> Handling {
     if store.index.appliedSequence >= awaited.version { return handle() }
-    guard NIODeadline.now() < awaited.until else {
-      writeError("min_version is not readable here yet")
-      var answer = Answer(.unavailable, .json)
-      answer.retryAfterSeconds = 1
-      return .now(answer)
-    }
-    eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(5)) {
+    guard NIODeadline.now() < awaited.until else { return .now(tooNew()) }
+    guard waiterCount < Self.waitersMax else { return .now(tooNew()) }
+    waiterCount += 1
+    eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Self.waiterMilliseconds)) {
+      self.waiterCount -= 1
       guard lane.isOpen else { return }
       lane.deliver(self.wait(awaited, lane, handle))
     }

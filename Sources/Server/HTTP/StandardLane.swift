@@ -299,21 +299,22 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     var answer = answer
     if loop.body.readableBytes > loop.limits.outputBytesMax {
       guard loop.node.chargeAnswer(loop.body.readableBytes, limit: loop.limits.answersBytesMax)
-      else {
-        loop.body = ByteBuffer()
-        loop.writeError("overloaded: too many large answers are on their way")
-        answer = Answer(.unavailable, .json)
-        answer.retryAfterSeconds = 1
-        return respond(answer)
-      }
+      else { return respondOverloaded() }
       chargedAnswerBytes = loop.body.readableBytes
+    }
+    if let value, !isHead {
+      guard let body = LargeBody(value, of: loop.node) else { return respondOverloaded() }
+      large = body
     }
     loop.requestMetrics.answered(route, answer.status, since: start)
     route = .other
     releaseBody()
     let body = loop.body
     loop.body = ByteBuffer()
-    guard let context else { return releaseAnswer() }
+    guard let context else {
+      large = nil
+      return releaseAnswer()
+    }
     answer.closes = answer.closes || !keepsAlive || loop.isDraining
     answer.namesKeepAlive = isVersion10 && !answer.closes
     phase = .sending
@@ -324,24 +325,28 @@ final class StandardLane: Lane, ChannelDuplexHandler {
       .now() + .seconds(Int64(loop.limits.answerSeconds + body.readableBytes / (64 << 10)))
     context.write(wrapOutboundOut(.head(head)), promise: nil)
     if !isHead, !answer.status.hasNoBody {
-      if let value {
-        large = LargeBody(value)
-        return sendLarge()
-      }
+      if large != nil { return sendLarge() }
       context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
     }
     end()
   }
 
+  private func respondOverloaded() {
+    loop.body = ByteBuffer()
+    loop.writeError("overloaded: too many large answers are on their way")
+    var answer = Answer(.unavailable, .json)
+    answer.retryAfterSeconds = 1
+    respond(answer)
+  }
+
   private func sendLarge() {
     guard let context else { return }
     deadline = .now() + .seconds(Int64(loop.limits.answerSeconds))
-    while context.channel.isWritable, var body = large {
+    while context.channel.isWritable, let body = large {
       guard let piece = body.next(context.channel.allocator) else {
         large = nil
         return end()
       }
-      large = body
       context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(piece))), promise: nil)
     }
   }
@@ -357,7 +362,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private func sent() {
     guard context != nil, case .sending = phase else { return }
     releaseAnswer()
-    guard keepsAlive else { return finish() }
+    guard keepsAlive, !loop.isDraining else { return finish() }
     phase = .idle
     // What comes may be malformed, and is no answer to a HEAD then.
     isHead = false

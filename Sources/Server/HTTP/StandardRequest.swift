@@ -31,11 +31,13 @@ package struct StandardRequest {
       throw Refusal(
         status: .targetTooLong, reason: "the target is longer than \(limits.targetBytesMax) bytes")
     }
-    let fieldBytes = head.headers.reduce(0) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 }
-    guard fieldBytes <= limits.headBytesMax, head.headers.count <= limits.headerFieldsMax else {
+    let headBytes = head.headers.reduce(target.count) {
+      $0 + $1.name.utf8.count + $1.value.utf8.count + 4
+    }
+    guard headBytes <= limits.headBytesMax, head.headers.count <= limits.headerFieldsMax else {
       throw Refusal(
         status: .headersTooLarge,
-        reason: "the headers are larger than \(limits.headBytesMax) bytes, "
+        reason: "line and headers are larger than \(limits.headBytesMax) bytes, "
           + "or more than \(limits.headerFieldsMax)")
     }
     for (name, value) in head.headers {

@@ -173,7 +173,7 @@ private struct NodeService: Service {
   let configuration: Configuration
   let handler: LineLogHandler
   let logger: Logger
-  let onFailure: @Sendable (WALError) -> Void
+  let onFailure: @Sendable (any Error) -> Void
 
   func run() async throws {
     let node = try await Node.start(configuration, logger: logger, onFailure: onFailure)

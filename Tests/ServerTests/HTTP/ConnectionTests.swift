@@ -114,7 +114,69 @@ import Testing
     }
   }
 
+  @Test func whoeverCannotBeToldIsCutOff() async throws {
+    try await RunningNode.with(.fast, { $0.limits.connectionsMax = 1 }) { node in
+      let first = try node.connect()
+      try await #expect(first.ask("GET", "/health").status == 200)
+      // Those that are told keep theirs open.
+      let others = try (0..<100).map { _ in try node.connect() }
+      var told = 0
+      for other in others {
+        do {
+          try await #expect(other.answer().status == 503)
+          told += 1
+        } catch ClientConnection.Failure.ended(after: "") {}
+      }
+      #expect(told == 64)
+      try await #expect(first.ask("GET", "/health").status == 200)
+    }
+  }
+
   // MARK: - Time
+
+  @Test(arguments: ConfiguredLane.allCases)
+  func theStartOfARequestBehindAWriteHasItsTime(lane: ConfiguredLane) async throws {
+    try await RunningNode.with(
+      lane,
+      {
+        $0.limits.idleSeconds = 3
+        $0.limits.headSeconds = 1
+      }
+    ) { node in
+      let client = try node.connect()
+      try client.send(
+        "PUT /kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nvGET /kv/a HT")
+      try await #expect(client.answer().status == 201)
+      if lane == .fast { try await #expect(client.answer().status == 408) }
+      try await #expect(client.isEnded())
+    }
+  }
+
+  @Test(arguments: ConfiguredLane.allCases)
+  func eachRequestHasItsOwnTime(lane: ConfiguredLane) async throws {
+    try await RunningNode.with(lane, { $0.limits.headSeconds = 1 }) { node in
+      let request = Array("GET /kv/a HTTP/1.1\r\nHost: x\r\n\r\n".utf8)
+      let clock = ContinuousClock()
+      var client = try node.connect()
+      var begun = clock.now
+      try client.send(Array(request.prefix(10)))
+      // Whatever comes ends within a request.
+      for _ in 0..<15 {
+        let next = clock.now
+        try? client.send(Array(request.dropFirst(10) + request.prefix(10)))
+        if try await client.answer().status == 404 {
+          begun = next
+          try await Task.sleep(for: .milliseconds(100))
+          continue
+        }
+        // On a busy machine this one may have taken so long in fact.
+        try #require(clock.now - begun > .seconds(1), "let go for the time of an earlier request")
+        client = try node.connect()
+        begun = clock.now
+        try client.send(Array(request.prefix(10)))
+      }
+    }
+  }
 
   @Test(arguments: ConfiguredLane.allCases)
   func whoeverIsIdleOrTooSlowIsLetGo(lane: ConfiguredLane) async throws {

@@ -86,6 +86,24 @@ import Testing
   }
 
   @Test(arguments: ConfiguredLane.allCases)
+  func whoeverIsBeingAnsweredIsLetGoBehindTheAnswer(lane: ConfiguredLane) async throws {
+    let node = try await RunningNode.start(lane)
+    let client = try node.connect()
+    let value = String(repeating: "v", count: 8 << 20)
+    try await #expect(client.ask("PUT", "/kv/a", body: value).status == 201)
+    try client.send("GET", "/kv/a")
+    let watcher = try node.connect()
+    while try await !watcher.ask("GET", "/metrics").text.contains("shiplog_answer_bytes 8388608\n")
+    {}
+    async let stopping: Void = node.stop()
+    try await #expect(watcher.isEnded())
+    try await #expect(client.answer().body.count == value.count)
+    // Before the sixty seconds that the stop would wait.
+    try await #expect(client.isEnded())
+    try await stopping
+  }
+
+  @Test(arguments: ConfiguredLane.allCases)
   func whoeverDoesNotEndIsCutOff(lane: ConfiguredLane) async throws {
     let node = try await RunningNode.start(lane) { $0.limits.drainSeconds = 1 }
     let slow = try node.connect()

@@ -28,7 +28,7 @@ import Testing
       ("", 400), ("\n \r\n", 400), ("{}", 400), (#"{"op":"swap","key":"b"}"#, 400),
       (#"{"op":"put","key":"b"}"#, 400), (#"{"op":"delete","key":"b","value":""}"#, 400),
       (#"{"op":"delete","key":""}"#, 400),
-      (#"{"op":"delete","key":"\#(String(repeating: "k", count: 21))"}"#, 400),
+      (#"{"op":"delete","key":"\#(String(repeating: "k", count: 21))"}"#, 414),
       (#"{"op":"put","key":"b","value":"\#(String(repeating: "v", count: 41))"}"#, 413),
       (String(repeating: #"{"op":"delete","key":"b"}"# + "\n", count: 3), 413),
     ])

@@ -173,9 +173,82 @@ import Testing
       try await #expect(client.ask("GET", "/get/a").status == 200)
       let refused = try await client.ask("GET", "/get/b")
       #expect(refused.status == 503 && refused["retry-after"] == "1")
-      // Raw, it is sent from where it is.
-      try await #expect(client.ask("GET", "/kv/b").body.count == 100_000)
+      // Raw, it is sent from where it is, which may be the only place.
+      try await #expect(client.ask("GET", "/kv/b").status == 503)
+      try await #expect(client.ask("GET", "/kv/a").body.count == 80_000)
       try await #expect(client.ask("GET", "/get/a").status == 200)
+      try await #expect(client.ask("HEAD", "/kv/b").status == 200)
+    }
+  }
+
+  /// The value may be gone from the index while it is being sent.
+  @Test(arguments: ConfiguredLane.allCases)
+  func aValueThatManyTakeCountsOnce(lane: ConfiguredLane) async throws {
+    let size = 8 << 20
+    try await RunningNode.with(lane, { $0.limits.answersBytesMax = 20 << 20 }) { node in
+      let client = try node.connect()
+      let value = String(repeating: "v", count: size)
+      // Each takes nothing of it.
+      var slow: [ClientConnection] = []
+      for round in 1...2 {
+        try await #expect(
+          client.ask("PUT", "/kv/a", body: value).status == (round == 1 ? 201 : 200))
+        for _ in 0..<3 {
+          slow.append(try node.connect())
+          try slow.last!.send("GET", "/kv/a")
+        }
+        let line = "shiplog_answer_bytes \(round * size)\n"
+        while try await !client.ask("GET", "/metrics").text.contains(line) {}
+      }
+      try await #expect(client.ask("PUT", "/kv/a", body: value).status == 200)
+      let refused = try await client.ask("GET", "/kv/a")
+      #expect(refused.status == 503 && refused["retry-after"] == "1")
+      slow = []
+      while try await !client.ask("GET", "/metrics").text.contains("shiplog_answer_bytes 0\n") {}
+      try await #expect(client.ask("GET", "/kv/a").body.count == size)
+    }
+  }
+
+  @Test func bodiesThatTheFastLaneWaitsForAreBoundedToo() async throws {
+    try await RunningNode.with(.fast, { $0.limits.bodyBytesMax = 80_000 }) { node in
+      let part = String(repeating: "v", count: 60_000)
+      let watcher = try node.connect()
+      do {
+        let first = try node.connect()
+        try first.send("PUT", "/kv/a", ["Content-Length: 60001"])
+        try first.send(part)
+        while try await !watcher.ask("GET", "/metrics").text.contains("shiplog_body_bytes 60") {}
+        let second = try node.connect()
+        try second.send("PUT", "/kv/b", ["Content-Length: 60001"])
+        try second.send(part)
+        try await #expect(second.answer().status == 503)
+        try first.send("v")
+        try await #expect(first.answer().status == 201)
+        let third = try node.connect()
+        try third.send("PUT", "/kv/b", ["Content-Length: 60001"])
+        try third.send(part)
+        while try await !watcher.ask("GET", "/metrics").text.contains("shiplog_body_bytes 60") {}
+      }
+      while try await !watcher.ask("GET", "/metrics").text.contains("shiplog_body_bytes 0\n") {}
+    }
+  }
+
+  @Test(arguments: ConfiguredLane.allCases)
+  func targetAndHeadersCountTogether(lane: ConfiguredLane) async throws {
+    try await RunningNode.with(lane) { node in
+      let target = "/kv/a?x=" + String(repeating: "x", count: 40_000)
+      let field = "A: " + String(repeating: "a", count: 30_000)
+      try await #expect(node.ask("GET", target).status == 404)
+      try await #expect(node.ask("GET", target, [field]).status == 431)
+    }
+  }
+
+  @Test(arguments: ConfiguredLane.allCases)
+  func oneOfSeveralKeysThatIsTooLongIs414(lane: ConfiguredLane) async throws {
+    try await RunningNode.with(lane, { $0.limits.keyBytesMax = 20 }) { node in
+      let key = String(repeating: "k", count: 21)
+      try await #expect(node.ask("GET", "/kv?key=a&key=\(key)").status == 414)
+      try await #expect(node.ask("GET", "/kv?key=a&key=").status == 400)
     }
   }
 }
