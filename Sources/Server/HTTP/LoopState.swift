@@ -7,6 +7,7 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: everything but `completed` is touched on the event loop only.
 final class LoopState: SubmissionOwner, @unchecked Sendable {
+  private static let earlyRequestsMin = 64
   /// Submissions that are kept for the next turn.
   private static let sparesMax = 16
 
@@ -107,6 +108,8 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   }
 
   private func takeBack() {
+    // What this turn has read is committed while the answers are written, where that is much.
+    if let open, open.requests.count >= Self.earlyRequestsMin { handOver() }
     returned.withLock { swap(&$0, &arrived) }
     for submission in arrived {
       for index in submission.requests.indices {
