@@ -53,14 +53,19 @@ let package = Package(
     .target(
       name: "LanePair",
       dependencies: [
-        "Server", "Engine", "WAL", "SimulatedDisk", .product(name: "NIOCore", package: "swift-nio"),
+        "Server", "Engine", "WAL", "SimulatedDisk", "TemporaryFiles",
+        .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
       ], path: "Tests/LanePair"),
-    .testTarget(name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk"]),
-    .testTarget(name: "EngineTests", dependencies: ["Engine", "SimulatedDisk"]),
+    .target(name: "TemporaryFiles", path: "Tests/TemporaryFiles"),
+    .testTarget(
+      name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk", "TemporaryFiles"]),
+    .testTarget(name: "EngineTests", dependencies: ["Engine", "SimulatedDisk", "TemporaryFiles"]),
     .testTarget(
       name: "ServerTests",
-      dependencies: ["Server", "Engine", "WAL", "LanePair", "SimulatedDisk", logging] + nio),
+      dependencies: [
+        "Server", "Engine", "WAL", "LanePair", "SimulatedDisk", "TemporaryFiles", logging,
+      ] + nio),
     .testTarget(name: "ClientTests", dependencies: ["Client"]),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(name: "BlackBoxTests", dependencies: ["WAL", "wal-dump", "log-writer", "kv"]),

@@ -3,6 +3,7 @@ import Glibc
 import Sharding
 import SimulatedDisk
 import Synchronization
+import TemporaryFiles
 import Testing
 import WAL
 

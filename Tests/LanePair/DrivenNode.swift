@@ -5,6 +5,7 @@ import NIOEmbedded
 import Server
 import SimulatedDisk
 import Synchronization
+import TemporaryFiles
 import WAL
 
 /// A node without sockets: a store in a directory of its own, and one event loop that runs when it is
@@ -16,7 +17,7 @@ public final class DrivenNode {
 
   let loop = InboxLoop()
   /// On the real disk; nil for a node without.
-  private let directory: String?
+  private let directory: TemporaryDirectory?
   private let store: Store
   private let driver: LoopDriver
   private let sentinel = Sentinel()
@@ -33,12 +34,9 @@ public final class DrivenNode {
       // The committer's is the only one then, as the disk needs it.
       options.usesThreads = false
     } else {
-      var template = Array("\(parent)/lane-XXXXXX".utf8CString)
-      let made = template.withUnsafeMutableBufferPointer {
-        String(cString: mkdtemp($0.baseAddress!))
-      }
+      let made = TemporaryDirectory(in: parent)
       directory = made
-      options = StoreOptions(dataDirectory: made, node: Self.node)
+      options = StoreOptions(dataDirectory: made.path, node: Self.node)
     }
     options.syncPolicy = .none
     options.segmentBytes = Format.segmentBytesMin
@@ -106,26 +104,12 @@ public final class DrivenNode {
     return lines
   }
 
-  /// Closes the store and removes its directory. No connection may be left.
+  /// Closes the store; its directory goes with the node. No connection may be left.
   public func close() throws {
     driver.stop()
     settle()
     try loop.embedded.syncShutdownGracefully()
     try store.close()
-    if let directory { Self.remove(directory) }
-  }
-
-  private static func remove(_ path: String) {
-    guard let stream = opendir(path) else { return }
-    while let entry = readdir(stream) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      guard name != ".", name != ".." else { continue }
-      if unlink("\(path)/\(name)") != 0 { remove("\(path)/\(name)") }
-    }
-    closedir(stream)
-    rmdir(path)
   }
 }
 

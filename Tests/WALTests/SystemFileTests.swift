@@ -1,4 +1,5 @@
 import Glibc
+import TemporaryFiles
 import Testing
 import WAL
 

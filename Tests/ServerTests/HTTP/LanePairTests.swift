@@ -1,6 +1,7 @@
 import Glibc
 import LanePair
 import SimulatedDisk
+import TemporaryFiles
 import Testing
 
 @Suite struct LanePairTests {

@@ -1,5 +1,6 @@
 import LanePair
 import Server
+import TemporaryFiles
 import Testing
 
 /// What clients send that is malformed, ambiguous, or just odd, by either lane: what could mean two

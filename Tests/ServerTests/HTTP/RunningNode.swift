@@ -1,5 +1,6 @@
 import Logging
 import Server
+import TemporaryFiles
 import WAL
 
 /// The lane that connections begin in.

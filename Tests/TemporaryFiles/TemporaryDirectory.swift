@@ -1,11 +1,12 @@
 import Glibc
 
 /// A directory of its own on the real disk, gone with its last reference.
-final class TemporaryDirectory: Sendable {
-  let path: String
+public final class TemporaryDirectory: Sendable {
+  public let path: String
 
-  init() {
-    var template = Array("/tmp/shiplog-test-XXXXXX".utf8CString)
+  /// - Parameter parent: an existing directory.
+  public init(in parent: String = "/tmp") {
+    var template = Array("\(parent)/shiplog-test-XXXXXX".utf8CString)
     path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
   }
 
