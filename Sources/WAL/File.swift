@@ -34,6 +34,9 @@ public enum OpenMode: Sendable {
 /// The operating system's calls, as far as the log needs them: the one place to make them fail.
 public protocol FileSystem: Sendable {
   func open(_ path: String, _ mode: OpenMode) throws(WALError) -> any File
+  /// The open file of that name as it is best appended to in small pieces that are synced one by one.
+  /// There are only zeros behind the end of what it holds.
+  func appending(to file: any File, _ path: String) -> any File
   /// The names in a directory, in no order.
   func list(_ directory: String) throws(WALError) -> [String]
   func isDirectory(_ path: String) throws(WALError) -> Bool
@@ -44,6 +47,10 @@ public protocol FileSystem: Sendable {
   func makeDirectory(_ path: String) throws(WALError)
   /// Makes the names in a directory durable.
   func syncDirectory(_ path: String) throws(WALError)
+}
+
+extension FileSystem {
+  public func appending(to file: any File, _ path: String) -> any File { file }
 }
 
 extension File {
@@ -91,6 +98,17 @@ extension File {
     let read = try readAll(
       into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
     return Array(buffer[..<read])
+  }
+
+  /// Whether a range that the file has holds nothing but zeros.
+  func isZero(_ range: Range<UInt64>) throws(WALError) -> Bool {
+    var offset = range.lowerBound
+    while offset < range.upperBound {
+      let count = min(1 << 20, Int(range.upperBound - offset))
+      guard try bytes(at: offset, count: count).allSatisfy({ $0 == 0 }) else { return false }
+      offset += UInt64(count)
+    }
+    return true
   }
 
   /// Writes zeros over a range.

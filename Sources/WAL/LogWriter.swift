@@ -72,6 +72,7 @@ public final class LogWriter {
       fileSystem: options.fileSystem)
     background = options.syncPolicy == .always ? nil : BackgroundSync(progress: progress)
     unmarkedSince = endsWithMark ? nil : options.clock.monotonicNanoseconds()
+    if let active { self.active!.file = appending(to: active.file, active.path) }
   }
 
   deinit {
@@ -165,10 +166,13 @@ public final class LogWriter {
     } catch {
       guard error.isNoSpace else { throw stop(error.at(active.path)) }
       // Undone, so that the next frame finds the zeros that belong there; and durably so, because
-      // the next frame may go into another segment, and then nobody would sync this one again.
+      // the next frame may go into another segment, and then nobody would sync this one again. The
+      // call that failed may have written, too.
+      let touched = active.end..<active.end + UInt64(bytes.count)
       do {
-        try active.file.zero(active.end..<active.end + UInt64(done))
-        if done > 0 {
+        let isTouched = done > 0 ? true : !(try active.file.isZero(touched))
+        if isTouched {
+          try active.file.zero(touched)
           try background?.drain(usingThread: options.usesThreads)
           try active.file.sync()
         }
@@ -205,6 +209,9 @@ public final class LogWriter {
     }
     self.active = active
   }
+
+  /// Of a segment that is made while the writer waits: about a millisecond.
+  private var smallSegmentBytes: UInt64 { min(options.segmentBytes, 1 << 20) }
 
   private func wholePages(_ bytes: UInt64) -> UInt64 { (bytes + 4_095) / 4_096 * 4_096 }
 
@@ -244,18 +251,26 @@ public final class LogWriter {
     }
     segments.append(SegmentFile(path: path, firstSequence: header.firstSequence))
     active = ActiveSegment(
-      file: spare.file, path: path, bytes: spare.bytes, end: UInt64(Format.segmentHeaderBytes))
+      file: appending(to: spare.file, path), path: path, bytes: spare.bytes,
+      end: UInt64(Format.segmentHeaderBytes))
     supply.request()
   }
 
-  /// The segment that was made ready; or, rather than wait, one that is only allocated.
+  /// Where every frame is synced, the page cache is only in the way.
+  private func appending(to file: any File, _ path: String) -> any File {
+    options.syncPolicy == .always ? options.fileSystem.appending(to: file, path) : file
+  }
+
+  /// The segment that was made ready; or, rather than wait for one, a small one.
   private func makeSpare(toHold needed: UInt64) throws(WALError) -> SegmentSupply.Spare {
     if needed <= options.segmentBytes, let spare = supply.take() { return spare }
-    // A frame larger than a segment gets a segment of its own.
-    let bytes = max(options.segmentBytes, wholePages(needed))
     let path = supply.nextSparePath()
     do {
-      return try supply.allocate(path, bytes)
+      if options.syncPolicy == .always, needed <= smallSegmentBytes {
+        return try supply.allocate(path, smallSegmentBytes, isFilled: true)
+      }
+      // A frame larger than a segment gets a segment of its own.
+      return try supply.allocate(path, max(options.segmentBytes, wholePages(needed)))
     } catch {
       guard error.isNoSpace else { throw stop(error) }
       throw .diskFull(path: path)

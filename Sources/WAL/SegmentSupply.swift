@@ -143,10 +143,16 @@ final class SegmentSupply: Sendable {
   }
 
   /// A new file with its space reserved; none when there is not enough.
-  func allocate(_ path: String, _ bytes: UInt64) throws(WALError) -> Spare {
+  ///
+  /// - Parameter isFilled: whether zeros are written there too: space that is only allocated has every
+  ///   sync of what is written there write metadata as well.
+  func allocate(
+    _ path: String, _ bytes: UInt64, isFilled: Bool = false
+  ) throws(WALError) -> Spare {
     let file = try fileSystem.open(path, .create)
     do {
       try file.allocate(bytes)
+      if isFilled { try file.zero(0..<bytes) }
     } catch {
       try fileSystem.remove(path)
       throw error

@@ -32,6 +32,13 @@ public struct SystemFileSystem: FileSystem {
     }
   }
 
+  public func appending(to file: any File, _ path: String) -> any File {
+    #if os(Linux)
+      if let file = file as? SystemFile, let direct = DirectFile(file, path: path) { return direct }
+    #endif
+    return file
+  }
+
   public func list(_ directory: String) throws(WALError) -> [String] {
     guard let stream = opendir(directory) else {
       throw .system(.list, path: directory, errno: errno)

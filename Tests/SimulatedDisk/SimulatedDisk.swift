@@ -16,6 +16,8 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
     case fail(Int32)
     /// A write ends early.
     case short
+    /// A write fails, and has written some of it.
+    case failAfterWriting(Int32)
     /// The process dies in this call, before or after its effect.
     case die
   }

@@ -34,7 +34,7 @@ final class SimulatedFile: File, @unchecked Sendable {
     let fault = try disk.enter(.write, path)
     var count = bytes.count
     switch fault {
-    case .short: count = 1 + disk.random.below(bytes.count)
+    case .short, .failAfterWriting: count = 1 + disk.random.below(bytes.count)
     case .die:
       count = disk.random.below(bytes.count + 1)
       if count == 0 { try disk.leave(fault, .write, path) }
@@ -46,6 +46,9 @@ final class SimulatedFile: File, @unchecked Sendable {
       disk.mutations.contains(.skipZeroing) && new.allSatisfy { $0 == 0 }
       && path.hasSuffix(".wal")
     if !isSkipped { inode.apply(.write(offset: Int(offset), bytes: new)) }
+    if case .failAfterWriting(let code) = fault {
+      throw .system(.write, path: path, errno: code)
+    }
     try disk.leave(fault, .write, path)
     return count
   }

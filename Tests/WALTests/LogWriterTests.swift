@@ -224,8 +224,10 @@ struct LogWriterTests {
     }
   }
 
-  @Test("has what a full disk undid undone on the disk, before it goes on in another segment")
-  func undoneDurably() throws {
+  @Test(
+    "has what a full disk undid undone on the disk, before it goes on in another segment",
+    arguments: [false, true])
+  func undoneDurably(isSilent: Bool) throws {
     for seed in 0..<100 as Range<UInt64> {
       let fixture = LogFixture(seed: seed)
       fixture.disk.reservesSpace = false
@@ -238,6 +240,7 @@ struct LogWriterTests {
       fixture.disk.fault = { call, _ in
         guard call == .write else { return nil }
         writes += 1
+        if isSilent { return writes == 1 ? .failAfterWriting(ENOSPC) : nil }
         return writes == 1 ? .short : writes == 2 ? .fail(ENOSPC) : nil
       }
       #expect(throws: WALError.self) { try writer.commit(&frame) }

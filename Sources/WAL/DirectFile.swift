@@ -1,0 +1,125 @@
+#if os(Linux)
+  #if canImport(Glibc)
+    import Glibc
+  #else
+    import Musl
+  #endif
+
+  /// A file that is appended to past the page cache: small pieces, each of them synced.
+  ///
+  /// A sync of cached pages has to find, lock and write them first; here the blocks go to the disk
+  /// with the write, and the sync has nothing left to do but to flush the disk's own cache. That takes
+  /// whole blocks, so the last one is kept here, and written again with the next piece. What is behind
+  /// the piece in its last block becomes zero: a log has nothing but zeros behind its end.
+  ///
+  /// Large pieces, and whatever the disk does not take this way, go through the page cache. The
+  /// system keeps both in step: a direct write drops the pages it overwrites, after writing those that
+  /// were changed.
+  ///
+  /// `@unchecked Sendable`: as a log has one writer, one thread writes; the rest is the system's file.
+  final class DirectFile: File, @unchecked Sendable {
+    static let blockBytes = 4_096
+    /// A larger piece is written as fast through the page cache.
+    static let pieceBytesMax = 64 << 10
+    // Not among what the C library's module declares.
+    #if arch(x86_64) || arch(i386)
+      private static let directFlag: Int32 = 0o40000
+    #else
+      private static let directFlag: Int32 = 0o200000
+    #endif
+
+    private let cached: SystemFile
+    private let descriptor: Int32
+    private let buffer: UnsafeMutableRawBufferPointer
+    /// The end of what `buffer` begins with; nil when it holds nothing of use.
+    private var end: UInt64?
+    private var isRefused = false
+
+    /// - Returns: nil where the file's system has no such writing.
+    init?(_ file: SystemFile, path: String) {
+      let flags = O_RDWR | O_CLOEXEC | Self.directFlag
+      #if canImport(Glibc)
+        descriptor = Glibc.open(path, flags)
+      #else
+        descriptor = Musl.open(path, flags)
+      #endif
+      cached = file
+      buffer = .allocate(
+        byteCount: Self.pieceBytesMax + 2 * Self.blockBytes, alignment: Self.blockBytes)
+      guard descriptor >= 0 else { return nil }
+    }
+
+    deinit {
+      if descriptor >= 0 { close(descriptor) }
+      buffer.deallocate()
+    }
+
+    var path: String { cached.path }
+
+    /// - Precondition: there are only zeros behind the piece, up to the end of its last block.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) -> Int {
+      guard bytes.count > 0, bytes.count <= Self.pieceBytesMax, !isRefused else {
+        return try writeCached(bytes, at: offset)
+      }
+      let head = Int(offset % UInt64(Self.blockBytes))
+      let start = offset - UInt64(head)
+      if end != offset {
+        end = nil
+        guard try loadHead(head, at: start) else { return try writeCached(bytes, at: offset) }
+      }
+      let used = head + bytes.count
+      let whole = (used + Self.blockBytes - 1) / Self.blockBytes * Self.blockBytes
+      UnsafeMutableRawBufferPointer(rebasing: buffer[head..<used]).copyMemory(from: bytes)
+      memset(buffer.baseAddress! + used, 0, whole - used)
+      end = nil
+      var written = pwrite(descriptor, buffer.baseAddress!, whole, off_t(start))
+      while written < 0, errno == EINTR {
+        written = pwrite(descriptor, buffer.baseAddress!, whole, off_t(start))
+      }
+      guard written == whole else {
+        guard written >= 0 || errno == EINVAL else {
+          throw .system(.write, path: path, errno: errno)
+        }
+        // Not aligned as this disk wants it, or cut short by it.
+        if written < 0 { isRefused = true }
+        return try writeCached(bytes, at: offset)
+      }
+      let last = used / Self.blockBytes * Self.blockBytes
+      if last > 0 {
+        memmove(buffer.baseAddress!, buffer.baseAddress! + last, used - last)
+      }
+      end = offset + UInt64(bytes.count)
+      return bytes.count
+    }
+
+    private func writeCached(
+      _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+    ) throws(WALError) -> Int {
+      end = nil
+      return try cached.write(bytes, at: offset)
+    }
+
+    /// Reads what the first block holds before the piece.
+    ///
+    /// - Returns: false when the file is shorter.
+    private func loadHead(_ count: Int, at start: UInt64) throws(WALError) -> Bool {
+      let head = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+      return try cached.readAll(into: head, at: start) == count
+    }
+
+    func read(
+      into target: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(WALError) -> Int {
+      try cached.read(into: target, at: offset)
+    }
+
+    func sync() throws(WALError) { try cached.sync() }
+    func allocate(_ bytes: UInt64) throws(WALError) { try cached.allocate(bytes) }
+    func size() throws(WALError) -> UInt64 { try cached.size() }
+    func tryLock(exclusive: Bool) throws(WALError) -> Bool {
+      try cached.tryLock(exclusive: exclusive)
+    }
+    func unlock() throws(WALError) { try cached.unlock() }
+    func linkCount() throws(WALError) -> Int { try cached.linkCount() }
+  }
+#endif
