@@ -33,7 +33,8 @@ let package = Package(
     .target(name: "CChecksum"),
     .target(name: "WAL", dependencies: ["CChecksum"]),
     .target(name: "Sharding"),
-    .target(name: "Engine", dependencies: ["WAL", "Sharding"]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .target(name: "Engine", dependencies: ["WAL", "Sharding", "CZstd"]),
     .target(name: "Client", dependencies: ["Sharding"] + nio),
     .target(
       name: "Server", dependencies: ["Engine", "Sharding", logging, metrics] + nio + lifecycle),

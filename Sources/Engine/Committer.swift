@@ -44,6 +44,8 @@ public final class Committer: Sendable {
 
   private struct Intake {
     var waiting: [Submission] = []
+    /// What others want done with the log; each is called once.
+    var errands: [(LogWriter?) -> Void] = []
     var isClosing = false
     /// What closing the log came to; nil as long as it is open.
     var closed: Result<Void, WALError>?
@@ -83,6 +85,36 @@ public final class Committer: Sendable {
     submission.owner.completed(submission)
   }
 
+  /// Runs something with the log on the committer's thread, between two commits, and waits for it.
+  ///
+  /// - Throws: `stopped` when the log was closed; what `body` throws.
+  func perform<R: Sendable>(
+    _ body: @escaping @Sendable (LogWriter) throws(WALError) -> R
+  ) throws(WALError) -> R {
+    let result = Monitor<Result<R, WALError>?>(nil)
+    let errand: (LogWriter?) -> Void = { log in
+      let outcome: Result<R, WALError>
+      if let log {
+        do throws(WALError) {
+          outcome = .success(try body(log))
+        } catch {
+          outcome = .failure(error)
+        }
+      } else {
+        outcome = .failure(.stopped(because: .setting("the log was closed")))
+      }
+      result.signal { $0 = outcome }
+    }
+    var isClosed = false
+    intake.signal { intake in
+      isClosed = intake.closed != nil
+      if !isClosed { intake.errands.append(errand) }
+      hasWork.store(true, ordering: .relaxed)
+    }
+    if isClosed { errand(nil) }
+    return try result.wait { $0 }.get()
+  }
+
   /// Has what waits committed, and then the log closed.
   func beginClosing() {
     intake.signal { $0.isClosing = true }
@@ -97,12 +129,14 @@ public final class Committer: Sendable {
   /// Runs until `close`; on a thread of its own.
   func run(_ work: consuming CommitterWork) {
     var batch: [Submission] = []
+    var errands: [(LogWriter?) -> Void] = []
     var isClosing = false
     var deadline = work.tick()
     // Whether it is the end; nil when there is nothing to do.
     func take(_ intake: inout Intake) -> Bool? {
-      if intake.waiting.isEmpty { return intake.isClosing ? true : nil }
+      if intake.waiting.isEmpty, intake.errands.isEmpty { return intake.isClosing ? true : nil }
       swap(&batch, &intake.waiting)
+      swap(&errands, &intake.errands)
       hasWork.store(false, ordering: .relaxed)
       return false
     }
@@ -115,6 +149,10 @@ public final class Committer: Sendable {
       // Counted first: what is given back is its owner's.
       let writes = batch.reduce(0) { $0 + $1.requests.count }
       work.commit(batch) { giveBack($0) }
+      if !errands.isEmpty {
+        for errand in errands { work.perform(errand) }
+        errands.removeAll()
+      }
       deadline = work.tick()
       batch.removeAll(keepingCapacity: true)
       if !isClosing, writes > 0, writes <= Self.spinWritesMax {
@@ -124,19 +162,26 @@ public final class Committer: Sendable {
     let result = work.close()
     // `submit` gives back by itself from then on. Not before all that came earlier is back: each
     // owner gets its submissions in their order.
-    while !endsIntake(with: result, rest: &batch) {
+    while !endsIntake(with: result, rest: &batch, &errands) {
       work.refuse(batch) { giveBack($0) }
       batch.removeAll(keepingCapacity: true)
+      for errand in errands { errand(nil) }
+      errands.removeAll()
     }
     intake.signal { _ in }
   }
 
   /// Takes what waits, or ends the intake when nothing does.
-  private func endsIntake(with result: Result<Void, WALError>, rest: inout [Submission]) -> Bool {
+  private func endsIntake(
+    with result: Result<Void, WALError>, rest: inout [Submission],
+    _ errands: inout [(LogWriter?) -> Void]
+  ) -> Bool {
     intake.withLock { intake in
       swap(&rest, &intake.waiting)
-      if rest.isEmpty { intake.closed = result }
-      return rest.isEmpty
+      swap(&errands, &intake.errands)
+      let isEnd = rest.isEmpty && errands.isEmpty
+      if isEnd { intake.closed = result }
+      return isEnd
     }
   }
 }

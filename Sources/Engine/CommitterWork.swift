@@ -17,10 +17,16 @@ package struct CommitterWork: ~Copyable {
     package var memoryBytesMax: Int?
     /// That of the log.
     package var syncPolicy: SyncPolicy
+    /// Called when a segment was sealed.
+    package var sealed: (@Sendable () -> Void)?
 
-    package init(memoryBytesMax: Int? = nil, syncPolicy: SyncPolicy = .always) {
+    package init(
+      memoryBytesMax: Int? = nil, syncPolicy: SyncPolicy = .always,
+      sealed: (@Sendable () -> Void)? = nil
+    ) {
       self.memoryBytesMax = memoryBytesMax
       self.syncPolicy = syncPolicy
+      self.sealed = sealed
     }
   }
 
@@ -37,6 +43,7 @@ package struct CommitterWork: ~Copyable {
   private var keys = PendingKeys()
   private var gatherStart: UInt64 = 0
   private var hasFailed = false
+  private var sealedSequence: UInt64 = 0
   /// When the disk last had no room; nil since that has been said to be over.
   private var diskFullTime: UInt64?
 
@@ -49,6 +56,7 @@ package struct CommitterWork: ~Copyable {
     self.options = options
     self.clock = clock
     self.observer = observer
+    sealedSequence = log.sealedSequence
   }
 
   /// Decides every request's outcome, and gives the submissions back in their order.
@@ -263,6 +271,10 @@ package struct CommitterWork: ~Copyable {
   /// - Returns: when to call again, on the monotonic clock; nil when only a write changes that.
   package mutating func tick() -> UInt64? {
     guard !hasFailed else { return nil }
+    if log.sealedSequence != sealedSequence {
+      sealedSequence = log.sealedSequence
+      options.sealed?()
+    }
     endDiskFull()
     let index = index
     do {
@@ -275,6 +287,9 @@ package struct CommitterWork: ~Copyable {
       return nil
     }
   }
+
+  /// Gives the log to somebody who has business with it.
+  package func perform(_ errand: (LogWriter?) -> Void) { errand(log) }
 
   package func close() -> Result<Void, WALError> {
     do {

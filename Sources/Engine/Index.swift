@@ -126,15 +126,18 @@ public final class Index: @unchecked Sendable {
 
   /// Calls `body` with every key and what it has, a stripe at a time under its lock.
   package func forEach(_ body: (UnsafeRawBufferPointer, View) -> Void) {
-    for index in 0..<Self.stripeCount {
-      stripes[index].stripe.withLock { stripe in
-        stripe.forEach { entry in
-          body(
-            entry.key,
-            View(
-              version: entry.version, expiryMilliseconds: entry.expiryMilliseconds,
-              value: entry.value, large: entry.large))
-        }
+    for number in 0..<Self.stripeCount { forEach(inStripe: number, body) }
+  }
+
+  /// The same for one stripe.
+  package func forEach(inStripe number: Int, _ body: (UnsafeRawBufferPointer, View) -> Void) {
+    stripes[number].stripe.withLock { stripe in
+      stripe.forEach { entry in
+        body(
+          entry.key,
+          View(
+            version: entry.version, expiryMilliseconds: entry.expiryMilliseconds,
+            value: entry.value, large: entry.large))
       }
     }
   }

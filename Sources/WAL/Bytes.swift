@@ -2,7 +2,7 @@ extension RawSpan {
   /// The little-endian number at that offset; the caller has checked the bounds, and the span
   /// checks them again.
   @inline(__always)
-  func number<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: T.Type) -> T {
+  package func number<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: T.Type) -> T {
     T(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: type))
   }
 
@@ -20,13 +20,13 @@ extension RawSpan {
 
 extension UnsafeMutableRawBufferPointer {
   @inline(__always)
-  func store<T: FixedWidthInteger & BitwiseCopyable>(_ number: T, at offset: Int) {
+  package func store<T: FixedWidthInteger & BitwiseCopyable>(_ number: T, at offset: Int) {
     precondition(offset >= 0 && offset + MemoryLayout<T>.size <= count)
     storeBytes(of: number.littleEndian, toByteOffset: offset, as: T.self)
   }
 
   @inline(__always)
-  func store(_ bytes: RawSpan, at offset: Int) {
+  package func store(_ bytes: RawSpan, at offset: Int) {
     guard bytes.byteCount > 0 else { return }
     precondition(offset >= 0 && offset + bytes.byteCount <= count)
     bytes.withUnsafeBytes {

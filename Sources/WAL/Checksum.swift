@@ -13,12 +13,12 @@ public struct Checksum: Hashable, Sendable {
   }
 
   /// The plain checksum, of a segment header, which says itself what the origin is.
-  static let unseeded = Checksum()
+  package static let unseeded = Checksum()
 
   private init() { seed = 0 }
 
   @inline(__always)
-  func callAsFunction(_ bytes: RawSpan) -> UInt32 {
+  package func callAsFunction(_ bytes: RawSpan) -> UInt32 {
     bytes.withUnsafeBytes { shiplog_crc32c(seed, $0.baseAddress, $0.count) }
   }
 }

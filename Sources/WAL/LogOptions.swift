@@ -4,6 +4,9 @@ public struct LogOptions: Sendable {
   public var directory: String
   /// Where a torn tail is saved before it is cut, `DATA/diverged`. Made when needed.
   public var divergedDirectory: String
+  /// Where segments go that the base makes superfluous and that cannot stay, `DATA/quarantine`. Made
+  /// when needed.
+  public var quarantineDirectory: String
   /// This node's id: the second half of the epochs that it begins.
   public var node: UInt64
   public var syncPolicy = SyncPolicy.always
@@ -20,9 +23,12 @@ public struct LogOptions: Sendable {
   /// False where a test does the background's work step by step.
   package var usesThreads = true
 
-  public init(directory: String, divergedDirectory: String, node: UInt64) {
+  public init(
+    directory: String, divergedDirectory: String, quarantineDirectory: String, node: UInt64
+  ) {
     self.directory = directory
     self.divergedDirectory = divergedDirectory
+    self.quarantineDirectory = quarantineDirectory
     self.node = node
   }
 
@@ -30,7 +36,7 @@ public struct LogOptions: Sendable {
   public init(dataDirectory: String, node: UInt64) {
     self.init(
       directory: dataDirectory + "/wal", divergedDirectory: dataDirectory + "/diverged",
-      node: node)
+      quarantineDirectory: dataDirectory + "/quarantine", node: node)
   }
 
   func validate() throws(WALError) {

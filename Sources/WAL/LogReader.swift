@@ -25,6 +25,8 @@ public struct LogReader: ~Copyable {
   private var isEpochKnown = true
   private var pending: Damage.Continuation?
   private let fromSequence: UInt64
+  /// Frames that end before it are read, and not returned.
+  private let returnsFrom: UInt64
 
   /// Records up to here were on the disk, says somebody outside the log: damage to them is never
   /// taken for a torn write.
@@ -70,7 +72,22 @@ public struct LogReader: ~Copyable {
   public init(
     directory: String, from: UInt64? = nil, fileSystem: any FileSystem = SystemFileSystem()
   ) throws(WALError) {
+    try self.init(
+      directory: directory, from: from, returnsFrom: from ?? 0, fileSystem: fileSystem)
+  }
+
+  /// The same, but returns every frame of the segment that `from` is in.
+  init(
+    directory: String, segmentOf from: UInt64?, fileSystem: any FileSystem
+  ) throws(WALError) {
+    try self.init(directory: directory, from: from, returnsFrom: 0, fileSystem: fileSystem)
+  }
+
+  private init(
+    directory: String, from: UInt64?, returnsFrom: UInt64, fileSystem: any FileSystem
+  ) throws(WALError) {
     self.fileSystem = fileSystem
+    self.returnsFrom = returnsFrom
     fromSequence = from ?? 0
     list = SegmentList(directory: directory, fileSystem: fileSystem)
     _ = try listAgain()
@@ -81,6 +98,7 @@ public struct LogReader: ~Copyable {
     self.fileSystem = fileSystem
     list = SegmentList(files: files, fileSystem: fileSystem)
     fromSequence = 0
+    returnsFrom = 0
   }
 
   /// The records of the frame that `next()` returned last.
@@ -127,7 +145,7 @@ public struct LogReader: ~Copyable {
       switch found {
       case .frame(let header):
         accept(header)
-        if header.lastSequence >= fromSequence { return .frame(header) }
+        if header.lastSequence >= returnsFrom { return .frame(header) }
       case .bad(let bad) where bad.isCorrupt || !doesNextSegmentFollow:
         let damage = try classify(bad, in: open)
         if try isChanged(open) { continue }

@@ -277,6 +277,37 @@ public final class LogWriter {
     }
   }
 
+  /// Ends the segment that is being written, so that it never changes again, unless there is nothing
+  /// in it.
+  ///
+  /// - Throws: `diskFull`, with everything as it was; any other error stops the writer.
+  public func seal() throws(WALError) {
+    try checkRunning()
+    guard let active, active.end > UInt64(Format.segmentHeaderBytes) else { return }
+    try rotate(toHold: 0)
+  }
+
+  /// Everything up to here is in segments that do not change any more.
+  public var sealedSequence: UInt64 { (segments.last?.firstSequence ?? 1) - 1 }
+
+  /// Moves the segments that hold nothing behind `sequence` away; never the last one.
+  ///
+  /// - Returns: where they are now.
+  public func quarantine(through sequence: UInt64) throws(WALError) -> [String] {
+    try checkRunning()
+    let quarantine = Quarantine(options.quarantineDirectory, fileSystem: options.fileSystem)
+    var moved: [String] = []
+    while segments.count > 1, segments[1].firstSequence! <= sequence + 1 {
+      do {
+        moved.append(try quarantine.take(segments[0].path))
+      } catch {
+        throw stop(error)
+      }
+      segments.removeFirst()
+    }
+    return moved
+  }
+
   /// Gives up the segments that hold nothing behind `sequence`; never the last one. They are
   /// disposed of in the background, oldest first.
   public func retire(through sequence: UInt64) {

@@ -12,6 +12,11 @@ public struct RecoveryReport: Sendable {
   public var isNew = false
   /// True when the last stop was in order.
   public var wasClean = false
+  /// Damage in what the base covers: nothing is lost by it.
+  public var covered: [Damage] = []
+  /// Segments that were moved to `quarantine/`: the base covers them, and the log cannot go on from
+  /// them. Where they are now.
+  public var quarantined: [String] = []
   /// The torn write that was cut off, and where its bytes were saved.
   public var cut: (damage: Damage, saved: [String])?
   /// True when this node may have acknowledged what it no longer has: after a cut, or after an
@@ -78,10 +83,17 @@ public struct LogRecovery: ~Copyable {
     guard let first = found.first else { return try begin(clean, isEpochDue: isEpochDue) }
     try checkStart(first)
     if clean == nil { try rewrite(found) }
-    var reader = try LogReader(directory: options.directory, fileSystem: fileSystem)
+    var reader = try LogReader(
+      directory: options.directory, segmentOf: options.base.map { $0.position.sequence + 1 },
+      fileSystem: fileSystem)
     reader.knownDurable = max(
       clean?.position.sequence ?? 0, options.base?.position.sequence ?? 0)
-    let damage = try read(&reader, replay)
+    let damage: Damage?
+    switch try read(&reader, replay) {
+    case .end: damage = nil
+    case .torn(let torn): damage = torn
+    case .beforeBase: return try beginBehindBase(found, clean, isEpochDue: isEpochDue)
+    }
     try checkEnd(reader, clean)
     report.wasClean = damage == nil && clean?.position == report.position
     report.needsNewEpoch = isEpochDue || damage != nil || (wasRelaxed && !report.wasClean)
@@ -107,22 +119,50 @@ public struct LogRecovery: ~Copyable {
   private mutating func begin(
     _ clean: CleanStop?, isEpochDue: Bool
   ) throws(WALError) -> LogWriter {
-    if let clean {
+    if let clean, clean.position.sequence > report.position.sequence {
       throw .damaged(
         Damage(
           kind: .corrupt, path: options.directory, offset: 0,
           sequence: report.position.sequence + 1,
           finding: .ends(beforeDurable: clean.position.sequence)))
     }
-    report.isNew = true
-    report.wasClean = true
-    report.needsNewEpoch = isEpochDue
+    report.isNew = options.base == nil
+    // Without a log, only the note of a clean stop says that nothing came behind the base.
+    report.wasClean = options.base == nil || clean?.position == report.position
+    report.needsNewEpoch = isEpochDue || !report.wasClean
+    if report.needsNewEpoch, !isEpochDue { try notes.write(.epochDue, "no log behind a snapshot") }
     try forgetCleanStop(isRelaxedNoted: false)
     let writer = LogWriter(
       options: options, origin: report.origin, position: report.position, segments: [],
       active: nil, endsWithMark: true, owesEpoch: report.needsNewEpoch)
     try start(writer)
     return writer
+  }
+
+  /// A log that ends before its base: all of it is covered, and a gap would follow. It is put away, and
+  /// the log begins anew behind the base.
+  private mutating func beginBehindBase(
+    _ segments: [SegmentFile], _ clean: CleanStop?, isEpochDue: Bool
+  ) throws(WALError) -> LogWriter {
+    let base = options.base!
+    if let clean, clean.position.sequence > base.position.sequence {
+      throw .damaged(
+        Damage(
+          kind: .corrupt, path: segments.last!.path, offset: 0,
+          sequence: base.position.sequence + 1,
+          finding: .ends(beforeDurable: clean.position.sequence)))
+    }
+    // Oldest first: what an interruption leaves has no hole.
+    for segment in segments { try quarantine(segment) }
+    report.origin = base.origin
+    report.position = base.position
+    report.firstSequence = base.position.sequence + 1
+    return try begin(clean, isEpochDue: isEpochDue)
+  }
+
+  private mutating func quarantine(_ segment: SegmentFile) throws(WALError) {
+    report.quarantined.append(
+      try Quarantine(options.quarantineDirectory, fileSystem: options.fileSystem).take(segment.path))
   }
 
   /// A log that nothing precedes begins with the record of its first epoch. A crash can have come
@@ -156,9 +196,17 @@ public struct LogRecovery: ~Copyable {
         finding: .missing(through: found - 1)))
   }
 
+  /// How reading the log ended.
+  private enum Ending {
+    case end
+    case torn(Damage)
+    /// Nothing of it is behind the base.
+    case beforeBase
+  }
+
   private mutating func read(
     _ reader: inout LogReader, _ replay: (FrameHeader, RawSpan) throws(WALError) -> Void
-  ) throws(WALError) -> Damage? {
+  ) throws(WALError) -> Ending {
     let base = options.base
     var isFirst = true
     while true {
@@ -185,14 +233,40 @@ public struct LogRecovery: ~Copyable {
           if header.lastSequence > base?.position.sequence ?? 0 { try replay(header, records) }
         }
       case .damage(let damage):
+        if let base, damage.sequence <= base.position.sequence {
+          report.covered.append(damage)
+          guard try skip(damage, base.position, &reader) else { return .beforeBase }
+          continue
+        }
         guard damage.kind == .torn, reader.segmentHeader != nil else { throw .damaged(damage) }
         try checkBaseWasMatched(reader)
-        return damage
+        return .torn(damage)
       case .end:
+        if let base, report.position.sequence < base.position.sequence { return .beforeBase }
         try checkBaseWasMatched(reader)
-        return nil
+        return .end
       }
     }
+  }
+
+  /// Goes on behind damage that the base covers.
+  ///
+  /// - Returns: false when nothing whole is behind it.
+  /// - Throws: `damaged` when records behind the base are missing, too.
+  private mutating func skip(
+    _ damage: Damage, _ base: LogPosition, _ reader: inout LogReader
+  ) throws(WALError) -> Bool {
+    guard try reader.resume(), let found = reader.end else {
+      if let proof = damage.proof, proof.durableSequence > base.sequence { throw .damaged(damage) }
+      return false
+    }
+    guard found.sequence <= base.sequence else { throw .damaged(damage) }
+    if found.sequence == base.sequence {
+      guard found.crc == base.crc else { throw .damaged(damage) }
+      isBaseMatched = true
+    }
+    report.position = found
+    return true
   }
 
   /// The base and the log must be of one history: where the base ends, a frame ends.

@@ -87,9 +87,12 @@ public enum SegmentName {
   static let sparePrefix = "spare-"
 
   /// 20 digits and the suffix.
-  public static func of(_ firstSequence: UInt64) -> String {
-    let digits = String(firstSequence)
-    return String(repeating: "0", count: 20 - digits.count) + digits + suffix
+  public static func of(_ firstSequence: UInt64) -> String { stem(firstSequence) + suffix }
+
+  /// The 20 digits.
+  package static func stem(_ sequence: UInt64) -> String {
+    let digits = String(sequence)
+    return String(repeating: "0", count: 20 - digits.count) + digits
   }
 
   /// The sequence number in a segment's name; nil for any other name.

@@ -188,14 +188,28 @@ final class SystemFile: File {
   }
 }
 
-let systemIOError = EIO
-let systemNoSpace: [Int32] = [ENOSPC, EDQUOT]
+package let systemIOError = EIO
+package let systemNoSpace: [Int32] = [ENOSPC, EDQUOT]
 let systemNotFound = ENOENT
 
-func systemMessage(_ code: Int32) -> String { String(cString: strerror(code)) }
+package func systemMessage(_ code: Int32) -> String { String(cString: strerror(code)) }
 
 /// Sleeps a moment.
 func pause(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
+
+/// Sleeps at most that long.
+package func sleep(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
+
+/// How many processors there are for this process's threads.
+package func processorCount() -> Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+
+/// Has the calling thread give way to all others, for as long as it lives.
+package func makeThreadBackground() {
+  #if os(Linux)
+    // A niceness is a thread's own on Linux. That it cannot be set is no reason not to work.
+    _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
+  #endif
+}
 
 /// The id of this process, for the lock file's reader.
 func processID() -> Int32 { getpid() }

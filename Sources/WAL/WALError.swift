@@ -20,6 +20,10 @@ public indirect enum WALError: Error, Sendable, Hashable {
   case stopped(because: WALError)
   /// The log does not go back that far.
   case notRetained(sequence: UInt64, oldest: UInt64)
+  /// A file that is not the log's breaks its format.
+  case invalidFile(path: String, offset: UInt64, reason: String)
+  /// The work was told to end before it was done.
+  case cancelled
   /// A setting makes no sense.
   case setting(String)
 }
@@ -41,6 +45,10 @@ extension WALError: CustomStringConvertible {
       "the log takes no more writes since this error: \(cause). Restart, to recover from the disk"
     case .notRetained(let sequence, let oldest):
       "sequence number \(sequence) is no longer in the log, whose oldest is \(oldest)"
+    case .invalidFile(let path, let offset, let reason):
+      "\(path): at byte \(offset): \(reason)"
+    case .cancelled:
+      "cancelled"
     case .setting(let message):
       message
     }
@@ -56,7 +64,7 @@ extension WALError: CustomStringConvertible {
   }
 
   /// True when it is about a lack of space.
-  var isNoSpace: Bool {
+  package var isNoSpace: Bool {
     if case .system(_, _, let errno) = self { systemNoSpace.contains(errno) } else { false }
   }
 

@@ -1,0 +1,2 @@
+// libzstd of the system: the package libzstd-dev.
+#include <zstd.h>

@@ -1,0 +1,63 @@
+import Synchronization
+import WAL
+
+/// Who needs a snapshot and the log behind it for a while: a copy that is being made of them.
+package final class LogLeases: Sendable {
+  private struct Lease {
+    /// The log behind here is needed.
+    var sequence: UInt64
+    var snapshot: String?
+    /// On the monotonic clock.
+    var endNanoseconds: UInt64
+  }
+
+  /// More names than that are not taken.
+  static let countMax = 1_024
+  private let leases = Mutex<[String: Lease]>([:])
+  private let clock: LogClock
+
+  init(clock: LogClock) { self.clock = clock }
+
+  /// Holds the log behind `sequence`, and a snapshot, for somebody, for so long; in place of what they
+  /// held.
+  ///
+  /// - Returns: false when too many hold something already.
+  package func take(
+    _ name: String, sequence: UInt64, snapshot: String?, seconds: UInt64
+  ) -> Bool {
+    let now = clock.monotonicNanoseconds()
+    return leases.withLock { leases in
+      Self.end(&leases, now)
+      guard leases[name] != nil || leases.count < Self.countMax else { return false }
+      leases[name] = Lease(
+        sequence: sequence, snapshot: snapshot, endNanoseconds: now + seconds * 1_000_000_000)
+      return true
+    }
+  }
+
+  package func release(_ name: String) {
+    leases.withLock { _ = $0.removeValue(forKey: name) }
+  }
+
+  private static func end(_ leases: inout [String: Lease], _ now: UInt64) {
+    if leases.contains(where: { $0.value.endNanoseconds <= now }) {
+      leases = leases.filter { $0.value.endNanoseconds > now }
+    }
+  }
+
+  /// The least sequence number behind which somebody needs the log; nil when nobody does.
+  var least: UInt64? {
+    let now = clock.monotonicNanoseconds()
+    return leases.withLock { leases in
+      Self.end(&leases, now)
+      return leases.values.map(\.sequence).min()
+    }
+  }
+
+  func holds(snapshot path: String) -> Bool {
+    let now = clock.monotonicNanoseconds()
+    return leases.withLock { leases in
+      leases.values.contains { $0.snapshot == path && $0.endNanoseconds > now }
+    }
+  }
+}

@@ -1,0 +1,75 @@
+import Synchronization
+import WAL
+
+/// Keeps background work from taking the disk from the log: a limit on bytes a second, syncs in small
+/// portions, a way to stop it, and how far it is.
+package final class Pace: Sendable {
+  /// Syncing a file in one piece at the end would hold up the log's syncs for as long as that takes.
+  private static let syncBytes = 1 << 20
+
+  private struct State {
+    var start: UInt64 = 0
+    var bytes = 0
+    var unsyncedBytes = 0
+  }
+
+  private let bytesPerSecond: Int?
+  private let clock: LogClock
+  private let state = Mutex(State())
+  private let isCancelled = Atomic(false)
+  private let done = Atomic(0)
+  private let total = Atomic(0)
+
+  /// - Parameter bytesPerSecond: read and written together; nil for no limit.
+  package init(bytesPerSecond: Int? = nil, clock: LogClock = .system) {
+    self.bytesPerSecond = bytesPerSecond
+    self.clock = clock
+  }
+
+  /// Bytes read and written so far.
+  package var doneBytes: Int { done.load(ordering: .relaxed) }
+  /// An estimate of what there is to do in all.
+  package var totalBytes: Int { total.load(ordering: .relaxed) }
+
+  package func expect(_ bytes: Int) { total.store(bytes, ordering: .relaxed) }
+
+  /// Has the work end with `cancelled` at the next step.
+  package func cancel() { isCancelled.store(true, ordering: .relaxed) }
+
+  /// Counts bytes, and sleeps as long as they are too many for the time that has passed.
+  ///
+  /// - Throws: `cancelled`.
+  package func spent(_ bytes: Int) throws(WALError) {
+    done.add(bytes, ordering: .relaxed)
+    guard !isCancelled.load(ordering: .relaxed) else { throw .cancelled }
+    guard let bytesPerSecond else { return }
+    let now = clock.monotonicNanoseconds()
+    let ahead = state.withLock { state -> UInt64 in
+      // A pause, of the work or of the machine, is not made up for by going faster.
+      let slack: UInt64 = 100_000_000
+      let due = state.start + UInt64(state.bytes) * 1_000_000_000 / UInt64(bytesPerSecond)
+      if state.start == 0 || due + slack < now {
+        state.start = now
+        state.bytes = 0
+      }
+      state.bytes += bytes
+      let next = state.start + UInt64(state.bytes) * 1_000_000_000 / UInt64(bytesPerSecond)
+      return next > now ? next - now : 0
+    }
+    // Never long: somebody may want it to end.
+    if ahead > 1_000_000 { sleep(milliseconds: min(UInt32(ahead / 1_000_000), 1_000)) }
+    guard !isCancelled.load(ordering: .relaxed) else { throw .cancelled }
+  }
+
+  /// The same for bytes written to a file, which is synced now and then.
+  func wrote(_ bytes: Int, _ file: any File) throws(WALError) {
+    let isDue = state.withLock { state -> Bool in
+      state.unsyncedBytes += bytes
+      guard state.unsyncedBytes >= Self.syncBytes else { return false }
+      state.unsyncedBytes = 0
+      return true
+    }
+    if isDue { try file.sync() }
+    try spent(bytes)
+  }
+}

@@ -1,0 +1,207 @@
+import Sharding
+import WAL
+
+/// The sorted side of a segment, in a file of its own: where in it the last record about each key is,
+/// in the order of snapshots.
+///
+/// It is made once, when the segment is sealed, and goes when a snapshot covers the segment. So a
+/// merge reads sorted runs and holds no more than a piece of each. A run has a bounded number of
+/// items, because a run is sorted in memory; a segment of many small records has several.
+///
+/// The file is not synced: what a crash makes of it is found by its checksums, and made again.
+final class SegmentSidecar {
+  /// One record about a key.
+  struct Item {
+    static let bytes = 32
+
+    var order: KeyOrder
+    var sequence: UInt64
+    /// Of the record, in the segment's file.
+    var offset: UInt64
+    /// Of the record.
+    var byteCount: UInt32
+    /// Of the record's bytes.
+    var crc: UInt32
+  }
+
+  struct Run: Hashable {
+    /// Where it begins in the file, and how many items it has.
+    var offset: UInt64
+    var count: UInt64
+  }
+
+  static let suffix = ".sidecar"
+  /// `SHIPSIDE`.
+  static let magic: UInt64 = 0x4544_4953_5049_4853
+  static let runItemsMax = 1 << 20
+  static let chunkItems = 2_048
+  static let trailerBytes = 16
+
+  let segmentPath: String
+  let runs: [Run]
+  let summary: LogSummary
+  fileprivate let file: any File
+  fileprivate let segment: any File
+  fileprivate let checksum: Checksum
+
+  /// Opens a sidecar that was made earlier.
+  ///
+  /// - Returns: nil when there is none, or not a whole one, of that segment.
+  static func open(
+    _ path: String, of segmentPath: String, fileSystem: any FileSystem
+  ) throws(WALError) -> SegmentSidecar? {
+    do {
+      let file = try fileSystem.open(path, .readOnly)
+      let size = try file.size()
+      guard size >= UInt64(trailerBytes) else { return nil }
+      let trailer = try file.bytes(at: size - UInt64(trailerBytes), count: trailerBytes)
+      let bytes = trailer.span.bytes
+      let footerBytes = UInt64(bytes.number(at: 0, as: UInt32.self))
+      guard bytes.number(at: 8, as: UInt64.self) == magic,
+        footerBytes <= size - UInt64(trailerBytes), footerBytes >= 4
+      else { return nil }
+      let footer = try file.bytes(
+        at: size - UInt64(trailerBytes) - footerBytes, count: Int(footerBytes))
+      let content = footer.span.bytes
+      guard Checksum.unseeded(content) == bytes.number(at: 4, as: UInt32.self) else { return nil }
+      let runCount = Int(content.number(at: 0, as: UInt32.self))
+      guard runCount <= (content.byteCount - 4) / 16 else { return nil }
+      let runs = (0..<runCount).map {
+        Run(
+          offset: content.number(at: 4 + $0 * 16, as: UInt64.self),
+          count: content.number(at: 12 + $0 * 16, as: UInt64.self))
+      }
+      let rest = content.extracting(4 + runCount * 16..<content.byteCount)
+      guard let summary = LogSummary(parsing: rest) else { return nil }
+      return try SegmentSidecar(file, segmentPath, runs, summary, fileSystem)
+    } catch {
+      guard error.isNotFound else { throw error }
+      return nil
+    }
+  }
+
+  private init(
+    _ file: any File, _ segmentPath: String, _ runs: [Run], _ summary: LogSummary,
+    _ fileSystem: any FileSystem
+  ) throws(WALError) {
+    self.file = file
+    self.segmentPath = segmentPath
+    self.runs = runs
+    self.summary = summary
+    segment = try fileSystem.open(segmentPath, .readOnly)
+    checksum = Checksum(origin: summary.end.origin)
+  }
+
+  /// Reads a segment, whole or in part, and writes its sidecar.
+  ///
+  /// - Parameters:
+  ///   - path: of the sidecar.
+  ///   - after: records up to here are left out.
+  ///   - through: and those behind here.
+  /// - Throws: `damaged` when the segment is.
+  static func make(
+    _ path: String, of segment: SegmentFile, after: UInt64 = 0, through: UInt64 = .max,
+    hash: ShardHash, fileSystem: any FileSystem, pace: Pace
+  ) throws(WALError) -> SegmentSidecar {
+    var reader = LogReader(files: [segment], fileSystem: fileSystem)
+    reader.limit = through
+    let maker = try SidecarMaker(path, segment.path, hash: hash, fileSystem: fileSystem)
+    reading: while true {
+      switch try reader.next() {
+      case .frame(let header):
+        let start = reader.frameOffset + UInt64(Format.frameHeaderBytes)
+        let origin = reader.origin!
+        try reader.withRecords { (records) throws(WALError) in
+          try maker.add(
+            header, records, at: start, origin: origin, after: after, through: through)
+        }
+        try pace.spent(header.frameBytes)
+      case .damage(let damage):
+        throw .damaged(damage)
+      case .end:
+        break reading
+      }
+    }
+    let end = LogBase(origin: reader.origin ?? 0, position: reader.end ?? .start)
+    let (runs, summary) = try maker.finish(end)
+    return try SegmentSidecar(
+      try fileSystem.open(path, .readOnly), segment.path, runs, summary, fileSystem)
+  }
+
+  /// The record of an item, as the log has it.
+  ///
+  /// - Throws: `invalidFile` when it is not what it was when the sidecar was made.
+  func read(
+    _ item: Item, into target: inout UnsafeMutableRawBufferPointer
+  ) throws(WALError) -> UnsafeRawBufferPointer {
+    let count = Int(item.byteCount)
+    if target.count < count {
+      target.deallocate()
+      target = .allocate(byteCount: count, alignment: 16)
+    }
+    let bytes = UnsafeMutableRawBufferPointer(rebasing: target[..<count])
+    guard try segment.readAll(into: bytes, at: item.offset) == count,
+      checksum(UnsafeRawBufferPointer(bytes).bytes) == item.crc
+    else {
+      throw .invalidFile(
+        path: segmentPath, offset: item.offset, reason: "the record's checksum does not match")
+    }
+    return UnsafeRawBufferPointer(bytes)
+  }
+
+  /// Reads a piece of a run.
+  fileprivate func read(
+    _ run: Run, from item: UInt64, into target: UnsafeMutableRawBufferPointer
+  ) throws(WALError) -> Int {
+    let count = min(UInt64(Self.chunkItems), run.count - item)
+    // Behind each piece is its checksum.
+    let before = item / UInt64(Self.chunkItems) * 8
+    let offset = run.offset + item * UInt64(Item.bytes) + before
+    let bytes = Int(count) * Item.bytes
+    let piece = UnsafeMutableRawBufferPointer(rebasing: target[..<(bytes + 8)])
+    let read = try file.readAll(into: piece, at: offset)
+    let content = UnsafeRawBufferPointer(piece).bytes
+    guard read == bytes + 8,
+      Checksum.unseeded(content.extracting(0..<bytes)) == content.number(at: bytes, as: UInt32.self)
+    else {
+      throw .invalidFile(path: file.path, offset: offset, reason: "a checksum does not match")
+    }
+    return Int(count)
+  }
+}
+
+/// Steps through a run.
+struct SidecarCursor: ~Copyable {
+  private let sidecar: SegmentSidecar
+  private let run: SegmentSidecar.Run
+  private let piece = UnsafeMutableRawBufferPointer.allocate(
+    byteCount: SegmentSidecar.chunkItems * SegmentSidecar.Item.bytes + 8, alignment: 16)
+  private var pieceCount = 0
+  private var position = 0
+  private var nextItem: UInt64 = 0
+
+  init(_ sidecar: SegmentSidecar, _ run: SegmentSidecar.Run) {
+    self.sidecar = sidecar
+    self.run = run
+  }
+
+  deinit { piece.deallocate() }
+
+  mutating func next() throws(WALError) -> SegmentSidecar.Item? {
+    if position == pieceCount {
+      guard nextItem < run.count else { return nil }
+      pieceCount = try sidecar.read(run, from: nextItem, into: piece)
+      nextItem += UInt64(pieceCount)
+      position = 0
+    }
+    let at = position * SegmentSidecar.Item.bytes
+    position += 1
+    let bytes = UnsafeRawBufferPointer(piece).bytes
+    return SegmentSidecar.Item(
+      order: KeyOrder(bytes.number(at: at, as: UInt64.self)),
+      sequence: bytes.number(at: at + 8, as: UInt64.self),
+      offset: bytes.number(at: at + 16, as: UInt64.self),
+      byteCount: bytes.number(at: at + 24, as: UInt32.self),
+      crc: bytes.number(at: at + 28, as: UInt32.self))
+  }
+}

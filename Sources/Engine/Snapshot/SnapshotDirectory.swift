@@ -1,0 +1,95 @@
+import Sharding
+import WAL
+
+/// The directory `snapshots` of a data directory: snapshots, named by the last sequence number that
+/// they cover, and the sidecars of the log's segments.
+package struct SnapshotDirectory: Sendable {
+  package let path: String
+  package let fileSystem: any FileSystem
+
+  package static let suffix = ".snap"
+
+  package init(_ dataDirectory: String, fileSystem: any FileSystem = SystemFileSystem()) {
+    path = dataDirectory + "/snapshots"
+    self.fileSystem = fileSystem
+  }
+
+  /// Makes the directory, and removes what an interrupted run has left in it.
+  package func prepare() throws(WALError) {
+    try fileSystem.makeDirectory(path)
+    try fileSystem.syncDirectory(parentOf(path))
+    for name in try fileSystem.list(path) where name.hasSuffix(SnapshotWriter.temporarySuffix) {
+      try fileSystem.remove(path + "/" + name)
+    }
+  }
+
+  package func path(of sequence: UInt64) -> String {
+    path + "/" + SegmentName.stem(sequence) + Self.suffix
+  }
+
+  /// The sequence number in a snapshot's name; nil for any other name.
+  package static func sequence(_ name: String) -> UInt64? {
+    guard name.hasSuffix(suffix) else { return nil }
+    return SegmentName.firstSequence(String(name.dropLast(suffix.count)) + SegmentName.suffix)
+  }
+
+  /// The snapshots by their names, newest first; whether they are whole is not looked at.
+  package func list() throws(WALError) -> [(path: String, sequence: UInt64)] {
+    var found: [(path: String, sequence: UInt64)] = []
+    do {
+      for name in try fileSystem.list(path) {
+        guard let sequence = Self.sequence(name) else { continue }
+        found.append((path + "/" + name, sequence))
+      }
+    } catch {
+      guard error.isNotFound else { throw error }
+    }
+    return found.sorted { $0.sequence > $1.sequence }
+  }
+
+  // MARK: - Sidecars
+
+  private func sidecarPath(_ firstSequence: UInt64) -> String {
+    path + "/" + SegmentName.stem(firstSequence) + SegmentSidecar.suffix
+  }
+
+  /// A sidecar of a part of a segment serves one merge only.
+  var partialSidecarPath: String { path + "/part" + SegmentSidecar.suffix + ".tmp" }
+
+  /// The sidecar of a segment; nil when there is none yet, or not a whole one.
+  func sidecar(of segment: SegmentFile) throws(WALError) -> SegmentSidecar? {
+    try SegmentSidecar.open(
+      sidecarPath(segment.firstSequence!), of: segment.path, fileSystem: fileSystem)
+  }
+
+  /// Makes the sidecar of a segment that nobody writes to any more.
+  @discardableResult
+  func makeSidecar(
+    of segment: SegmentFile, hash: ShardHash, pace: Pace
+  ) throws(WALError) -> SegmentSidecar {
+    try SegmentSidecar.make(
+      sidecarPath(segment.firstSequence!), of: segment, hash: hash, fileSystem: fileSystem,
+      pace: pace)
+  }
+
+  /// The header of a segment.
+  func header(of segment: SegmentFile) throws(WALError) -> SegmentHeader {
+    let bytes = try fileSystem.open(segment.path, .readOnly)
+      .bytes(count: Format.segmentHeaderBytes)
+    do {
+      return try SegmentHeader(parsing: bytes.span.bytes)
+    } catch {
+      throw .invalidFile(path: segment.path, offset: 0, reason: "\(error)")
+    }
+  }
+
+  /// Removes the sidecars of segments that begin at or before a sequence number.
+  func removeSidecars(through sequence: UInt64) throws(WALError) {
+    for name in try fileSystem.list(path) where name.hasSuffix(SegmentSidecar.suffix) {
+      let stem = name.dropLast(SegmentSidecar.suffix.count)
+      guard let first = SegmentName.firstSequence(stem + SegmentName.suffix), first <= sequence
+      else { continue }
+      try fileSystem.remove(path + "/" + name)
+    }
+  }
+}

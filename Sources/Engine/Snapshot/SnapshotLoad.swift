@@ -1,0 +1,64 @@
+import Synchronization
+import WAL
+
+/// Reads a snapshot into an index, on every core.
+enum SnapshotLoad {
+  /// - Parameters:
+  ///   - index: an empty one.
+  ///   - threads: how many.
+  /// - Throws: `invalidFile` when the snapshot is damaged; what is in the index then is of no use.
+  static func run(_ snapshot: SnapshotFile, into index: Index, threads: Int) throws(WALError) {
+    let state = LoadState()
+    let blocks = snapshot.footer.blocks.count
+    let parts = max(1, min(threads, blocks))
+    // A thread has a stretch of its own, and so, but for the borders, stripes of its own.
+    let handles = (1..<max(parts, 1)).map { part in
+      ThreadHandle {
+        load(snapshot, blocks * part / parts..<blocks * (part + 1) / parts, into: index, state)
+      }
+    }
+    load(snapshot, 0..<blocks / parts, into: index, state)
+    for handle in handles { handle.join() }
+    if let error = state.error { throw error }
+    let digests = index.digests()
+    let sum = index.digest()
+    guard sum == snapshot.footer.digest, UInt64(index.count) == snapshot.footer.entries else {
+      let stripe = digests.indices.first { digests[$0] != snapshot.footer.digests[$0] } ?? 0
+      throw .invalidFile(
+        path: snapshot.path, offset: 0, reason: "\(SnapshotViolation.digest(stripe: stripe))")
+    }
+  }
+
+  private final class LoadState: Sendable {
+    private let first = Mutex<WALError?>(nil)
+    private let stops = Atomic(false)
+
+    var error: WALError? { first.withLock { $0 } }
+    var isFailed: Bool { stops.load(ordering: .relaxed) }
+
+    func fail(_ error: WALError) {
+      first.withLock { if $0 == nil { $0 = error } }
+      stops.store(true, ordering: .relaxed)
+    }
+  }
+
+  private static func load(
+    _ snapshot: SnapshotFile, _ range: Range<Int>, into index: Index, _ state: LoadState
+  ) {
+    var blocks = SnapshotBlocks(snapshot)
+    do {
+      for number in range where !state.isFailed {
+        try blocks.load(number)
+        while let entry = try blocks.next() {
+          let bytes = blocks.bytes
+          let key = UnsafeRawBufferPointer(rebasing: bytes[entry.record.key])
+          _ = index.put(
+            key, UnsafeRawBufferPointer(rebasing: bytes[entry.record.value]), index.hasher(key),
+            version: entry.version, expiry: entry.record.metadata.expiryMilliseconds)
+        }
+      }
+    } catch {
+      state.fail(error)
+    }
+  }
+}

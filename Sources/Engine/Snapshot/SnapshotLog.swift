@@ -1,0 +1,103 @@
+import WAL
+
+/// The log, as far as snapshots are concerned: its sealed segments, and what its writer does for them.
+final class SnapshotLog: Sendable {
+  struct Sealed: Sendable {
+    /// Oldest first.
+    var segments: [SegmentFile]
+    /// Of their files.
+    var bytes: UInt64
+  }
+
+  let quarantineDirectory: String
+  private let directory: String
+  private let fileSystem: any FileSystem
+  private let committer: Committer
+  private let progress: LogProgress
+  /// The state in memory, for where the log cannot be read.
+  let index: Index
+  let epochs: EpochHistory
+
+  init(
+    _ options: LogOptions, _ committer: Committer, _ progress: LogProgress, _ index: Index,
+    _ epochs: EpochHistory
+  ) {
+    directory = options.directory
+    quarantineDirectory = options.quarantineDirectory
+    fileSystem = options.fileSystem
+    self.committer = committer
+    self.progress = progress
+    self.index = index
+    self.epochs = epochs
+  }
+
+  /// The log's end, at a moment when everything up to it has been applied.
+  func end() throws(WALError) -> LogBase {
+    try committer.perform { (log) in LogBase(origin: log.origin, position: log.position) }
+  }
+
+  /// Ends the running segment, and makes it durable.
+  func seal() throws(WALError) {
+    try committer.perform { (log) throws(WALError) in
+      try log.seal()
+      try log.sync()
+    }
+  }
+
+  /// The segments that hold records behind a sequence number, and that do not change any more and are
+  /// durable.
+  func sealedSegments(behind sequence: UInt64) throws(WALError) -> Sealed {
+    let all = try SegmentFile.list(directory, in: fileSystem)
+    var sealed = Sealed(segments: [], bytes: 0)
+    for (number, segment) in all.enumerated().dropLast() {
+      let last = all[number + 1].firstSequence! - 1
+      guard last > sequence, last <= progress.durable else { continue }
+      sealed.segments.append(segment)
+      sealed.bytes += try fileSystem.open(segment.path, .readOnly).size()
+    }
+    return sealed
+  }
+
+  /// The segments all of whose records are at or before a sequence number.
+  func segments(coveredBy sequence: UInt64) throws(WALError) -> [SegmentFile] {
+    let all = try SegmentFile.list(directory, in: fileSystem)
+    return all.enumerated().dropLast().filter { all[$0.offset + 1].firstSequence! - 1 <= sequence }
+      .map(\.element)
+  }
+
+  /// Gives up the segments that hold nothing behind `needed`; and those that only leases need, when
+  /// they are more than so many bytes.
+  func retire(
+    through needed: UInt64, butAtMost retainBytes: UInt64, forLeasesBehind unneeded: UInt64
+  ) throws(WALError) {
+    var through = needed
+    if needed < unneeded {
+      // Newest first, until what is kept for leases alone is too much.
+      let all = try SegmentFile.list(directory, in: fileSystem)
+      var kept: UInt64 = 0
+      for (number, segment) in all.enumerated().dropLast().reversed() {
+        let last = all[number + 1].firstSequence! - 1
+        guard last <= unneeded, last > needed else { continue }
+        kept += try fileSystem.open(segment.path, .readOnly).size()
+        if kept > retainBytes {
+          through = last
+          break
+        }
+      }
+    }
+    let sequence = through
+    try committer.perform { (log) in log.retire(through: sequence) }
+  }
+
+  /// Moves the segment that begins there to `quarantine`, and all before it: without it nobody can
+  /// read on from them.
+  func quarantine(segmentFrom first: UInt64) throws(WALError) -> [String] {
+    try committer.perform { (log) throws(WALError) in
+      let files = log.segmentFiles
+      guard let number = files.firstIndex(where: { $0.firstSequence == first }),
+        number + 1 < files.count
+      else { return [] }
+      return try log.quarantine(through: files[number + 1].firstSequence! - 1)
+    }
+  }
+}

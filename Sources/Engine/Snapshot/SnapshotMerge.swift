@@ -1,0 +1,227 @@
+import Sharding
+import WAL
+
+/// The state of a log at a sequence number, from an older state and the log behind it: the one way in
+/// which snapshots are made, of a running node and by the tools.
+///
+/// A merge of sorted runs: of each key the record with the highest sequence number counts. It holds a
+/// block of the older snapshot, and a piece and one record of each run.
+package struct SnapshotMerge {
+  /// What goes into it.
+  package struct Input {
+    /// The older state; nil for the empty one.
+    package var previous: SnapshotFile?
+    /// The log's segments, oldest first. Together they hold every record behind the older state, up to
+    /// `through`.
+    package var segments: [SegmentFile]
+    /// The last sequence number that counts; nil for the end of the last segment.
+    package var through: UInt64?
+
+    package init(previous: SnapshotFile?, segments: [SegmentFile], through: UInt64? = nil) {
+      self.previous = previous
+      self.segments = segments
+      self.through = through
+    }
+  }
+
+  /// Where it is made, and of what.
+  package struct Place {
+    package var directory: SnapshotDirectory
+    package var hash: ShardHash
+    package var shardIndex: UInt32
+    package var shardCount: UInt32
+    package var clock: LogClock
+
+    package init(
+      directory: SnapshotDirectory, hash: ShardHash, shardIndex: UInt32 = 0, shardCount: UInt32 = 1,
+      clock: LogClock = .system
+    ) {
+      self.directory = directory
+      self.hash = hash
+      self.shardIndex = shardIndex
+      self.shardCount = shardCount
+      self.clock = clock
+    }
+  }
+
+  private let place: Place
+  private let pace: Pace
+
+  /// Writes the snapshot of the state that the input leads to.
+  ///
+  /// - Returns: the snapshot, durable, under its name.
+  /// - Throws: `damaged` and `invalidFile` when an input is; `cancelled`; that of a system call.
+  ///   Nothing that looks like a snapshot is left then.
+  package static func run(
+    _ input: Input, _ place: Place, pace: Pace
+  ) throws(WALError) -> SnapshotFile {
+    let merge = SnapshotMerge(place: place, pace: pace)
+    let sidecars = try merge.sidecars(input)
+    let summary = merge.summary(input, sidecars)
+    let path = place.directory.path(of: summary.end.position.sequence)
+    if let previous = input.previous, previous.path == path { return previous }
+    let writer = try SnapshotWriter(
+      merge.header(input, summary), path: path, fileSystem: place.directory.fileSystem, pace: pace)
+    do {
+      try merge.write(input, sidecars, summary, to: writer)
+      _ = try writer.finish()
+    } catch {
+      writer.discard()
+      throw error
+    }
+    return try SnapshotFile(path, fileSystem: place.directory.fileSystem)
+  }
+
+  // MARK: - Input
+
+  /// The sidecars of the segments: those that there are, and the others made now.
+  private func sidecars(_ input: Input) throws(WALError) -> [SegmentSidecar] {
+    let after = input.previous?.header.sequence ?? 0
+    var found: [SegmentSidecar] = []
+    for (index, segment) in input.segments.enumerated() {
+      let isLast = index == input.segments.count - 1
+      let last = isLast ? nil : input.segments[index + 1].firstSequence! - 1
+      if let last, last <= after { continue }
+      let cutsOff = isLast && input.through != nil
+      if segment.firstSequence! > after, !cutsOff {
+        let next = isLast ? nil : input.segments[index + 1]
+        found.append(try sidecar(of: segment, before: next))
+      } else {
+        // Only a part of it counts.
+        found.append(
+          try SegmentSidecar.make(
+            place.directory.partialSidecarPath, of: segment, after: after,
+            through: input.through ?? .max, hash: place.hash,
+            fileSystem: place.directory.fileSystem, pace: pace))
+      }
+    }
+    return found
+  }
+
+  /// The sidecar of a whole segment. One that was made earlier must lead to where the next segment
+  /// goes on: it is of another file otherwise, which has had the same name.
+  private func sidecar(
+    of segment: SegmentFile, before next: SegmentFile?
+  ) throws(WALError) -> SegmentSidecar {
+    let directory = place.directory
+    guard let next else {
+      // Nothing says where the last segment ends but its frames.
+      return try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
+    }
+    let goal = try directory.header(of: next)
+    let made = try directory.sidecar(of: segment)
+    if let made, made.summary.end.position == goal.previous, made.summary.end.origin == goal.origin {
+      return made
+    }
+    let new = try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
+    guard new.summary.end.position == goal.previous, new.summary.end.origin == goal.origin else {
+      throw .invalidFile(
+        path: next.path, offset: 0, reason: "the segment does not go on from the one before it")
+    }
+    return new
+  }
+
+  private func summary(_ input: Input, _ sidecars: [SegmentSidecar]) -> LogSummary {
+    var summary = LogSummary(
+      end: input.previous?.header.base ?? LogBase(origin: 0, position: .start))
+    summary.frameTimeMilliseconds = input.previous?.header.frameTimeMilliseconds ?? 0
+    for sidecar in sidecars { summary.append(sidecar.summary) }
+    if let through = input.through, summary.end.position.sequence > through {
+      // In the middle of a frame: such a position has no place in the chain.
+      summary.end.position.sequence = through
+      summary.end.position.crc = 0
+      let epochs = (input.previous?.header.epochs ?? []) + summary.epochs
+      if let epoch = epochs.last(where: { $0.firstSequence <= through })?.epoch {
+        summary.end.position.epoch = epoch
+      }
+    }
+    return summary
+  }
+
+  private func header(_ input: Input, _ summary: LogSummary) -> SnapshotHeader {
+    SnapshotHeader(
+      timeMilliseconds: place.clock.wallMilliseconds(),
+      frameTimeMilliseconds: summary.frameTimeMilliseconds, hash: place.hash,
+      shardIndex: place.shardIndex, shardCount: place.shardCount, positions: [summary.end],
+      epochs: (input.previous?.header.epochs ?? []) + summary.epochs)
+  }
+
+  // MARK: - Merging
+
+  private func write(
+    _ input: Input, _ sidecars: [SegmentSidecar], _ summary: LogSummary, to writer: SnapshotWriter
+  ) throws(WALError) {
+    let survival = try Survival(summary)
+    var sources: [any MergeSource] = []
+    if let previous = input.previous { sources.append(try SnapshotSource(previous, pace: pace)) }
+    for sidecar in sidecars {
+      for run in sidecar.runs { sources.append(try SidecarSource(sidecar, run, pace: pace)) }
+    }
+    var ties: [any MergeSource] = []
+    while true {
+      ties.removeAll(keepingCapacity: true)
+      var least: KeyOrder?
+      for source in sources {
+        guard let order = source.order else { continue }
+        if let least, order > least { continue }
+        if order != least { ties.removeAll(keepingCapacity: true) }
+        least = order
+        ties.append(source)
+      }
+      guard let least else { return }
+      if ties.count > 1 { try keepLeastKey(&ties) }
+      var newest = ties[0]
+      for source in ties where source.version > newest.version { newest = source }
+      let (bytes, record) = try newest.record()
+      if record.type == .put, survival.holds(newest.version, least, record, bytes) {
+        try writer.append(
+          least, version: newest.version, bytes, dataBytes: record.key.count + record.value.count)
+      }
+      for source in ties { try source.advance() }
+      // Runs that have ended are not looked at again.
+      if ties.contains(where: { $0.order == nil }) { sources.removeAll { $0.order == nil } }
+    }
+  }
+
+  /// Of sources at keys of the same hash, keeps those at the least key.
+  private func keepLeastKey(_ ties: inout [any MergeSource]) throws(WALError) {
+    var least = [ties[0]]
+    for source in ties.dropFirst() {
+      let order = compare(try source.key(), try least[0].key())
+      if order < 0 { least.removeAll(keepingCapacity: true) }
+      if order <= 0 { least.append(source) }
+    }
+    ties = least
+  }
+
+  /// Which of the last records about keys are still there at the end.
+  private struct Survival {
+    private let purges: [(sequence: UInt64, range: ShardRange, hash: ShardHash)]
+    private let frameTime: UInt64
+
+    init(_ summary: LogSummary) throws(WALError) {
+      var purges: [(sequence: UInt64, range: ShardRange, hash: ShardHash)] = []
+      for purge in summary.purges {
+        guard let hash = ShardHash(rawValue: purge.range.hash) else {
+          throw .setting(
+            "the purge with sequence number \(purge.sequence) is by a hash that this version does "
+              + "not know. A newer version wrote it: use that version")
+        }
+        purges.append((purge.sequence, purge.range, hash))
+      }
+      self.purges = purges
+      frameTime = summary.frameTimeMilliseconds
+    }
+
+    func holds(
+      _ version: UInt64, _ order: KeyOrder, _ record: Record, _ bytes: UnsafeRawBufferPointer
+    ) -> Bool {
+      if let expiry = record.metadata.expiryMilliseconds, expiry <= frameTime { return false }
+      for purge in purges where purge.sequence > version {
+        let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])
+        if !purge.range.contains(purge.hash(key)) { return false }
+      }
+      return true
+    }
+  }
+}

@@ -1,0 +1,359 @@
+import Sharding
+import Synchronization
+import WAL
+
+/// What a snapshot is, for those who only want to know.
+public struct SnapshotInfo: Hashable, Sendable {
+  public var path: String
+  /// The last sequence number that it covers.
+  public var sequence: UInt64
+  public var bytes: UInt64
+  public var keys: UInt64
+  /// Bytes of all keys and values.
+  public var dataBytes: UInt64
+  /// When it was written, milliseconds since 1970.
+  public var timeMilliseconds: UInt64
+
+  init(_ file: SnapshotFile) {
+    path = file.path
+    sequence = file.header.sequence
+    bytes = file.bytes
+    keys = file.footer.entries
+    dataBytes = file.footer.dataBytes
+    timeMilliseconds = file.header.timeMilliseconds
+  }
+}
+
+/// How a snapshot was made.
+public struct SnapshotReport: Sendable {
+  public var info: SnapshotInfo
+  public var seconds: Double
+  /// True when a part of the log could not be read, and it was written from memory instead.
+  public var isFromIndex: Bool
+}
+
+/// What the snapshots' thread tells those who run it.
+public protocol SnapshotObserver: AnyObject, Sendable {
+  func snapshotMade(_ report: SnapshotReport)
+  /// There is no snapshot for that reason; it is tried again.
+  func snapshotFailed(_ error: WALError)
+  /// Segments were damaged that a snapshot covers: nothing is lost. They were moved to there.
+  func quarantined(_ paths: [String], because error: WALError)
+}
+
+/// Makes snapshots behind a running node, and gives up the log that they make superfluous.
+///
+/// A thread of its own, of the lowest priority and at a limited rate. It reads sealed segments and the
+/// last snapshot, and touches neither the index nor the segment that is being written.
+public final class Snapshotter: Sendable {
+  package struct Options: Sendable {
+    /// A snapshot is due when the log behind the last one outgrows this and that snapshot.
+    package var logBytes: UInt64
+    /// Read and written a second, at most.
+    package var bytesPerSecond: Int?
+    /// Log that only a lease needs is kept up to so many bytes.
+    package var retainBytes: UInt64
+
+    package init(logBytes: UInt64, bytesPerSecond: Int?, retainBytes: UInt64) {
+      self.logBytes = logBytes
+      self.bytesPerSecond = bytesPerSecond
+      self.retainBytes = retainBytes
+    }
+  }
+
+  /// How far the snapshot is that is being made.
+  public struct Progress: Sendable {
+    public var doneBytes: Int
+    /// An estimate.
+    public var totalBytes: Int
+  }
+
+  private struct State {
+    var isStopped = false
+    /// Somebody looked: segments may have been sealed.
+    var isAwake = true
+    /// Who asked for a snapshot, and has not been served.
+    var requests: [@Sendable (Result<SnapshotInfo, WALError>) -> Void] = []
+    /// Newest first; at most two.
+    var snapshots: [SnapshotInfo]
+    var pace: Pace?
+    var lastError: WALError?
+    var failures = 0
+    var made = 0
+  }
+
+  private let state: Monitor<State>
+  private let place: SnapshotMerge.Place
+  private let options: Options
+  private let log: SnapshotLog
+  private let clock: LogClock
+  private let observer: WeakObserver
+  package let leases: LogLeases
+
+  private final class WeakObserver: @unchecked Sendable {
+    // Set once, before it is shared.
+    weak var observer: (any SnapshotObserver)?
+    init(_ observer: (any SnapshotObserver)?) { self.observer = observer }
+  }
+
+  /// - Parameters:
+  ///   - snapshots: those that there are, newest first.
+  ///   - log: the way to the log and its writer.
+  init(
+    _ snapshots: [SnapshotInfo], place: SnapshotMerge.Place, options: Options, log: SnapshotLog,
+    clock: LogClock, observer: (any SnapshotObserver)?
+  ) {
+    state = Monitor(State(snapshots: Array(snapshots.prefix(2))))
+    self.place = place
+    self.options = options
+    self.log = log
+    self.clock = clock
+    leases = LogLeases(clock: clock)
+    self.observer = WeakObserver(observer)
+  }
+
+  /// The newest snapshot; nil when there is none.
+  public var newest: SnapshotInfo? { state.withLock { $0.snapshots.first } }
+  /// Both, newest first.
+  public var snapshots: [SnapshotInfo] { state.withLock { $0.snapshots } }
+  /// Nil when none is being made.
+  public var progress: Progress? {
+    state.withLock { state in
+      state.pace.map { Progress(doneBytes: $0.doneBytes, totalBytes: $0.totalBytes) }
+    }
+  }
+  /// Why the last attempt failed; nil since one succeeded.
+  public var lastError: WALError? { state.withLock { $0.lastError } }
+  /// How many were made, and how many attempts failed, since the start.
+  public var counts: (made: Int, failed: Int) { state.withLock { ($0.made, $0.failures) } }
+
+  /// Asks for a snapshot of everything that is in the log now.
+  ///
+  /// - Parameter completion: called on the snapshots' thread once it is durable, or has failed.
+  public func request(_ completion: @escaping @Sendable (Result<SnapshotInfo, WALError>) -> Void) {
+    var isStopped = false
+    state.signal {
+      isStopped = $0.isStopped
+      if !isStopped { $0.requests.append(completion) }
+    }
+    if isStopped { completion(.failure(.cancelled)) }
+  }
+
+  /// Has the thread look whether there is something to do.
+  func wake() { state.signal { $0.isAwake = true } }
+
+  func stop() {
+    state.signal {
+      $0.isStopped = true
+      $0.pace?.cancel()
+    }
+  }
+
+  // MARK: - The thread
+
+  /// Works until `stop`.
+  func run() {
+    makeThreadBackground()
+    scrub()
+    while true {
+      typealias Request = @Sendable (Result<SnapshotInfo, WALError>) -> Void
+      let requests = state.wait { state -> [Request]? in
+        guard state.isStopped || state.isAwake || !state.requests.isEmpty else { return nil }
+        state.isAwake = false
+        defer { state.requests = [] }
+        return state.requests
+      }
+      if state.withLock({ $0.isStopped }) {
+        for request in requests { request(.failure(.cancelled)) }
+        return
+      }
+      let result = requests.isEmpty ? work() : workNow()
+      for request in requests { request(result) }
+    }
+  }
+
+  /// What is due, if anything is.
+  private func work() -> Result<SnapshotInfo, WALError> {
+    do {
+      let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
+      let due = max(options.logBytes, newest?.bytes ?? 0)
+      guard sealed.bytes > due else {
+        // A piece of the work that a snapshot will take is done early.
+        try prepare(sealed.segments)
+        return .failure(.cancelled)
+      }
+      return make(sealed)
+    } catch {
+      return fail(error)
+    }
+  }
+
+  private func workNow() -> Result<SnapshotInfo, WALError> {
+    do {
+      try log.seal()
+      let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
+      if sealed.segments.isEmpty, let newest { return .success(newest) }
+      return make(sealed)
+    } catch {
+      return fail(error)
+    }
+  }
+
+  private func fail(_ error: WALError) -> Result<SnapshotInfo, WALError> {
+    if error == .cancelled { return .failure(error) }
+    state.withLock {
+      $0.lastError = error
+      $0.failures += 1
+    }
+    observer.observer?.snapshotFailed(error)
+    return .failure(error)
+  }
+
+  private func begin(_ bytes: UInt64) -> Pace {
+    let pace = Pace(bytesPerSecond: options.bytesPerSecond, clock: clock)
+    pace.expect(Int(bytes))
+    state.withLock {
+      $0.pace = pace
+      if $0.isStopped { pace.cancel() }
+    }
+    return pace
+  }
+
+  /// Makes the sidecars of segments that have none.
+  private func prepare(_ segments: [SegmentFile]) throws(WALError) {
+    let pace = begin(0)
+    defer { state.withLock { $0.pace = nil } }
+    for segment in segments where try place.directory.sidecar(of: segment) == nil {
+      do {
+        try place.directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
+      } catch {
+        // Damage is the business of the merge that needs it.
+        guard case .damaged = error else { throw error }
+        return
+      }
+    }
+  }
+
+  private func make(_ sealed: SnapshotLog.Sealed) -> Result<SnapshotInfo, WALError> {
+    let start = clock.monotonicNanoseconds()
+    let newest = newest
+    // What is read of the older one and of the log, twice, and what is written.
+    let pace = begin((newest?.bytes ?? 0) * 2 + sealed.bytes * 2)
+    defer { state.withLock { $0.pace = nil } }
+    do {
+      let (file, damage) = try merge(newest, sealed, pace)
+      let info = SnapshotInfo(file)
+      state.withLock {
+        $0.snapshots = Array(([info] + $0.snapshots.filter { $0.path != info.path }).prefix(2))
+        $0.lastError = nil
+        $0.made += 1
+      }
+      let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
+      observer.observer?.snapshotMade(
+        SnapshotReport(info: info, seconds: seconds, isFromIndex: damage != nil))
+      if let damage { try giveUpDamaged(damage, info) }
+      try retain()
+      return .success(info)
+    } catch {
+      return fail(error)
+    }
+  }
+
+  /// - Returns: the snapshot; and why it was written from memory, if it was.
+  private func merge(
+    _ newest: SnapshotInfo?, _ sealed: SnapshotLog.Sealed, _ pace: Pace
+  ) throws(WALError) -> (file: SnapshotFile, damage: WALError?) {
+    do {
+      var previous: SnapshotFile?
+      if let newest {
+        previous = try SnapshotFile(newest.path, fileSystem: place.directory.fileSystem)
+      }
+      let input = SnapshotMerge.Input(previous: previous, segments: sealed.segments)
+      return (try SnapshotMerge.run(input, place, pace: pace), nil)
+    } catch {
+      guard error.isDamage else { throw error }
+      return (try IndexDump.run(log, place, pace: pace), error)
+    }
+  }
+
+  // MARK: - Retention
+
+  /// Removes the snapshots but two, and the log that neither they nor a lease need.
+  private func retain() throws(WALError) {
+    let kept = snapshots
+    let directory = place.directory
+    let listed = try directory.list()
+    for (path, sequence) in listed
+    where sequence < (kept.last?.sequence ?? 0) && !leases.holds(snapshot: path) {
+      do {
+        try directory.fileSystem.remove(path)
+      } catch {
+        guard error.isNotFound else { throw error }
+      }
+    }
+    if let newest = kept.first { try directory.removeSidecars(through: newest.sequence) }
+    guard kept.count == 2 else { return }
+    let needed = min(kept[1].sequence, leases.least ?? .max)
+    try log.retire(
+      through: needed, butAtMost: options.retainBytes, forLeasesBehind: kept[1].sequence)
+  }
+
+  /// Puts the damaged input away: the new snapshot covers it.
+  private func giveUpDamaged(_ damage: WALError, _ info: SnapshotInfo) throws(WALError) {
+    let path: String
+    switch damage {
+    case .damaged(let damage): path = damage.path
+    case .invalidFile(let file, _, _): path = file
+    default: return
+    }
+    let directory = place.directory
+    let quarantine = Quarantine(log.quarantineDirectory, fileSystem: directory.fileSystem)
+    if SnapshotDirectory.sequence(lastComponent(path)) != nil {
+      let moved = try quarantine.take(path)
+      state.withLock { $0.snapshots.removeAll { $0.path == path } }
+      observer.observer?.quarantined([moved], because: damage)
+    } else if let first = SegmentName.firstSequence(lastComponent(path)) {
+      let moved = try log.quarantine(segmentFrom: first)
+      if !moved.isEmpty { observer.observer?.quarantined(moved, because: damage) }
+    }
+  }
+
+  /// Reads the log that the newest snapshot covers, once: it is there for readers, and for the older
+  /// snapshot. What is damaged is put away now rather than met in need.
+  private func scrub() {
+    guard let newest else { return }
+    let pace = begin(0)
+    defer { state.withLock { $0.pace = nil } }
+    do {
+      for segment in try log.segments(coveredBy: newest.sequence) {
+        var reader = LogReader(files: [segment], fileSystem: place.directory.fileSystem)
+        var damage: Damage?
+        reading: while true {
+          switch try reader.next() {
+          case .frame(let header): try pace.spent(header.frameBytes)
+          case .damage(let found):
+            damage = found
+            break reading
+          case .end: break reading
+          }
+        }
+        guard let damage else { continue }
+        let moved = try log.quarantine(segmentFrom: segment.firstSequence!)
+        observer.observer?.quarantined(moved, because: .damaged(damage))
+      }
+    } catch {
+      guard !error.isNotFound else { return }
+      _ = fail(error)
+    }
+  }
+}
+
+extension WALError {
+  /// True when bytes are not what they should be, or cannot be read at all.
+  var isDamage: Bool {
+    switch self {
+    case .damaged, .invalidFile, .system(.read, _, _): true
+    default: false
+    }
+  }
+}
