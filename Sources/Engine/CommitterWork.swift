@@ -42,6 +42,9 @@ package struct CommitterWork: ~Copyable {
   private var pending: [Pending] = []
   private var keys = PendingKeys()
   private var gatherStart: UInt64 = 0
+  /// When what waits is judged, milliseconds since 1970: what has expired by then counts as absent.
+  private var now: UInt64 = 0
+  private var expiryMark = ExpiryMark()
   private var hasFailed = false
   private var sealedSequence: UInt64 = 0
   /// When the disk last had no room; nil since that has been said to be over.
@@ -63,6 +66,7 @@ package struct CommitterWork: ~Copyable {
   package mutating func commit(_ submissions: [Submission], giveBack: (Submission) -> Void) {
     guard !submissions.isEmpty else { return }
     gatherStart = clock.monotonicNanoseconds()
+    now = max(clock.wallMilliseconds(), index.frameTime)
     let tracksKeys = submissions.contains { $0.isConditional }
     var given = 0
     for number in submissions.indices {
@@ -113,16 +117,19 @@ package struct CommitterWork: ~Copyable {
       outcome = .stopped
     } else if request.kind == .delete || request.condition != .always {
       let key = Self.key(ofRecord: records)
-      let version: UInt64?
+      let state: KeyState?
       if let inFrame = keys.find(key, request.hash) {
-        version = inFrame
+        state = inFrame
         dependsOnFrame = true
       } else {
-        version = index.version(key, request.hash)
+        state = index.state(key, request.hash)
       }
+      let version = state.flatMap { $0.isHidden(at: now) ? nil : $0.version }
+      // A key that only the clock hides is deleted all the same, though the answer is that there is
+      // none: whoever hears that must not find it when a clock goes back, or is another node's.
       if !request.condition.holds(for: version, versions: submission.versions) {
         outcome = .conditionFailed
-      } else if request.kind == .delete, version == nil {
+      } else if request.kind == .delete, state == nil {
         outcome = .absent
       }
     }
@@ -174,7 +181,11 @@ package struct CommitterWork: ~Copyable {
       guard record.type == .put || record.type == .delete else { continue }
       let key = UnsafeRawBufferPointer(rebasing: records[record.key])
       let hash = request.kind == .batch ? index.hasher(key) : request.hash
-      keys.set(key, hash, version: record.type == .put ? first + number : nil)
+      let isPut = record.type == .put
+      keys.set(
+        key, hash,
+        isPut
+          ? KeyState(version: first + number, expiry: record.metadata.expiryMilliseconds) : nil)
     }
   }
 
@@ -194,6 +205,7 @@ package struct CommitterWork: ~Copyable {
       report.writeNanoseconds = applied - written
       if options.syncPolicy == .always { report.syncNanoseconds = log.lastSyncNanoseconds }
       for item in pending { apply(item, submissions[item.submission]) }
+      endFrame()
       index.setApplied(log.position.sequence)
       gatherStart = clock.monotonicNanoseconds()
       report.applyNanoseconds = gatherStart - applied
@@ -216,6 +228,11 @@ package struct CommitterWork: ~Copyable {
     }
     pending.removeAll(keepingCapacity: true)
     keys.removeAll()
+  }
+
+  /// What has expired goes behind the records of every frame.
+  private func endFrame() {
+    index.countExpired(index.endFrame(time: log.frameTimeMilliseconds))
   }
 
   /// No frame was refused just now. A small one gets through where a large one finds no room, so the disk counts as
@@ -250,12 +267,13 @@ package struct CommitterWork: ~Copyable {
       let hash =
         request.kind == .batch
         ? index.hasher(UnsafeRawBufferPointer(rebasing: records[record.key])) : request.hash
-      let change = index.apply(record, in: records, hash, version: version)
+      let change = index.apply(record, in: records, hash, version: version, now: now)
       submission.requests[item.request].outcome =
         switch (request.kind, change) {
         case (.put, .replaced): .replaced
         case (.put, _): .created
-        case (.delete, _): .deleted
+        case (.delete, .removed): .deleted
+        case (.delete, _): .absent
         default: .done
         }
       if case .purged(let removed) = change {
@@ -278,8 +296,13 @@ package struct CommitterWork: ~Copyable {
     endDiskFull()
     let index = index
     do {
-      let next = try log.tick { index.digest().encoded }
+      let needsMark = log.endsWithMark && expiryMark.isDue(index, clock)
+      var next = try log.tick(needsMark: needsMark) { index.digest().encoded }
+      endFrame()
       index.setApplied(log.position.sequence)
+      if log.endsWithMark, let time = expiryMark.time(index, clock) {
+        next = min(next ?? .max, time)
+      }
       guard let diskFullTime else { return next }
       return min(next ?? .max, diskFullTime + Self.diskFullNanoseconds + 1)
     } catch {

@@ -28,6 +28,7 @@ public final class Index: @unchecked Sendable {
   private let memory: Atomic<Int>
   private let fullStripes = Atomic(0)
   private let applied = Atomic<UInt64>(0)
+  let schedule = ExpirySchedule(stripeCount: stripeCount)
 
   /// - Parameter shardCount: the number of shards. Unless it is a power of two the order is that of
   ///   its largest power of two that divides it.
@@ -67,7 +68,7 @@ public final class Index: @unchecked Sendable {
   /// says of it by what cleaning has yet to give back.
   package var heldBytes: Int {
     (0..<Self.stripeCount).reduce(0) { sum, index in
-      sum + stripes[index].stripe.withLock { $0.heldBytes }
+      sum + stripes[index].stripe.withLock { $0.heldBytes } + schedule[index].heldBytes
     }
   }
 
@@ -109,7 +110,21 @@ public final class Index: @unchecked Sendable {
 
   /// The key's version; nil when there is no such key.
   public func version(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> UInt64? {
-    stripes[stripeNumber(hash)].stripe.withLock { $0.entry(key, hash)?.version }
+    state(key, hash)?.version
+  }
+
+  /// What the key has, hidden or not; nil when there is no such key.
+  package func state(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> KeyState? {
+    stripes[stripeNumber(hash)].stripe.withLock { stripe in
+      stripe.entry(key, hash).map {
+        KeyState(version: $0.version, expiry: $0.expiryMilliseconds)
+      }
+    }
+  }
+
+  /// Whether the key that the item names has still that version.
+  func isLive(_ item: ExpiryQueue.Item, stripe number: Int) -> Bool {
+    stripes[number].stripe.withLock { $0.has(version: item.version, slotHash: item.slotHash) }
   }
 
   /// The digest of each stripe.
@@ -162,23 +177,35 @@ public final class Index: @unchecked Sendable {
 
   /// Gives the key a value.
   ///
-  /// - Returns: whether it had one before.
+  /// - Parameter now: when it is judged what was there before, milliseconds since 1970.
+  /// - Returns: whether it had one before that was not hidden.
   package func put(
     _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
-    version: UInt64, expiry: UInt64?
+    version: UInt64, expiry: UInt64?, now: UInt64 = 0
   ) -> Bool {
     let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
     var old: LargeValue?
-    return change(hash) { stripe in
+    let number = stripeNumber(hash)
+    if let expiry {
+      queue(
+        ExpiryQueue.Item(expiry: expiry, version: version, slotHash: hash.slot), stripe: number)
+    }
+    return change(stripe: number) { stripe in
       stripe.put(
-        key, value, large, hash, version: version, expiry: expiry, hasher: hasher, replaced: &old)
+        key, value, large, hash, version: version, expiry: expiry, now: now, hasher: hasher,
+        replaced: &old)
     }
   }
 
-  /// - Returns: whether there was such a key.
-  package func remove(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> Bool {
+  /// - Parameter now: as in `put`.
+  /// - Returns: whether there was such a key that was not hidden.
+  package func remove(
+    _ key: UnsafeRawBufferPointer, _ hash: KeyHash, now: UInt64 = 0
+  ) -> Bool {
     var old: LargeValue?
-    return change(hash) { stripe in stripe.remove(key, hash, hasher: hasher, removed: &old) }
+    return change(stripe: stripeNumber(hash)) { stripe in
+      stripe.remove(key, hash, now: now, hasher: hasher, removed: &old)
+    }
   }
 
   /// Removes the keys that do not belong to that shard by that hash, which need not be this index's:
@@ -199,21 +226,21 @@ public final class Index: @unchecked Sendable {
     return removed
   }
 
-  private func change<R>(_ hash: KeyHash, _ body: (inout Stripe) -> R) -> R {
-    change(stripe: stripeNumber(hash), body)
-  }
-
   @inline(__always)
-  private func change<R>(stripe number: Int, _ body: (inout Stripe) -> R) -> R {
+  func change<R>(stripe number: Int, _ body: (inout Stripe) -> R) -> R {
     var countChange = 0
+    var expiringBefore = 0
+    var expiringAfter = 0
     var memoryChange = 0
     var fullChange = 0
     let result = stripes[number].stripe.withLock { stripe in
       countChange = -stripe.count
+      expiringBefore = stripe.expiringCount
       memoryChange = -stripe.memoryBytes
       fullChange = stripe.isNearlyFull ? -1 : 0
       defer {
         countChange += stripe.count
+        expiringAfter = stripe.expiringCount
         memoryChange += stripe.memoryBytes
         if stripe.isNearlyFull { fullChange += 1 }
       }
@@ -222,7 +249,18 @@ public final class Index: @unchecked Sendable {
     if countChange != 0 { keyCount.add(countChange, ordering: .relaxed) }
     if memoryChange != 0 { memory.add(memoryChange, ordering: .relaxed) }
     if fullChange != 0 { fullStripes.add(fullChange, ordering: .relaxed) }
+    if expiringBefore | expiringAfter != 0 {
+      if expiringBefore != expiringAfter {
+        schedule.expiringCount.add(expiringAfter - expiringBefore, ordering: .relaxed)
+      }
+      dropStale(stripe: number, live: expiringAfter)
+    }
     return result
+  }
+
+  /// Counts the bytes of what waits to expire.
+  func countQueued(_ bytes: Int) {
+    if bytes != 0 { memory.add(bytes, ordering: .relaxed) }
   }
 }
 

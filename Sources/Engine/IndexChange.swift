@@ -1,7 +1,7 @@
 import Sharding
 import WAL
 
-/// What applying one record did.
+/// What applying one record did, for who does not see what is hidden.
 package enum IndexChange {
   case created
   case replaced
@@ -17,20 +17,25 @@ package enum IndexChange {
 extension Index {
   /// Applies one record: the same, whether it was just committed, or is replayed, or was shipped.
   ///
-  /// - Parameter bytes: what the record's offsets refer to.
+  /// - Parameters:
+  ///   - bytes: what the record's offsets refer to.
+  ///   - now: from when on a key is hidden, milliseconds since 1970. Changes what is returned, and
+  ///     nothing else.
   @inline(__always)
   package func apply(
-    _ record: Record, in bytes: UnsafeRawBufferPointer, _ hash: KeyHash, version: UInt64
+    _ record: Record, in bytes: UnsafeRawBufferPointer, _ hash: KeyHash, version: UInt64,
+    now: UInt64 = 0
   ) -> IndexChange {
     switch record.type {
     case .put:
       let isReplaced = put(
         UnsafeRawBufferPointer(rebasing: bytes[record.key]),
         UnsafeRawBufferPointer(rebasing: bytes[record.value]), hash, version: version,
-        expiry: record.metadata.expiryMilliseconds)
+        expiry: record.metadata.expiryMilliseconds, now: now)
       return isReplaced ? .replaced : .created
     case .delete:
-      return remove(UnsafeRawBufferPointer(rebasing: bytes[record.key]), hash) ? .removed : .absent
+      let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])
+      return remove(key, hash, now: now) ? .removed : .absent
     case .purge:
       let range = Self.range(UnsafeRawBufferPointer(rebasing: bytes[record.value]))
       guard let hash = ShardHash(rawValue: range.hash) else { return .unknownHash }

@@ -8,7 +8,7 @@ package struct PendingKeys: ~Copyable {
     var hash: UInt32 = 0
     var key = UnsafeRawBufferPointer(start: nil, count: 0)
     /// Nil when the key is deleted.
-    var version: UInt64?
+    var state: KeyState?
   }
 
   private var slots = [Slot](repeating: Slot(), count: 64)
@@ -28,16 +28,16 @@ package struct PendingKeys: ~Copyable {
   }
 
   /// What the frame does to the key, `.some(nil)` when it deletes it; nil when it does not touch it.
-  package func find(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> UInt64?? {
+  package func find(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> KeyState?? {
     let slot = slots[index(key, hash)]
-    return slot.generation == generation ? .some(slot.version) : nil
+    return slot.generation == generation ? .some(slot.state) : nil
   }
 
-  package mutating func set(_ key: UnsafeRawBufferPointer, _ hash: KeyHash, version: UInt64?) {
+  package mutating func set(_ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ state: KeyState?) {
     if (count + 1) * 2 > slots.count { grow() }
     let index = index(key, hash)
     if slots[index].generation != generation { count += 1 }
-    slots[index] = Slot(generation: generation, hash: hash.slot, key: key, version: version)
+    slots[index] = Slot(generation: generation, hash: hash.slot, key: key, state: state)
   }
 
   private func index(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> Int {

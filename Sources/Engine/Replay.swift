@@ -7,12 +7,15 @@ package struct Replay {
   /// The marks that disagree with the state that was replayed.
   package private(set) var digestMismatches: [UInt64] = []
 
-  package init(index: Index, epochs: EpochHistory) {
+  /// - Parameter frameTime: the highest time of the frames that the index has already; what has
+  ///   expired by then is removed from it.
+  package init(index: Index, epochs: EpochHistory, frameTime: UInt64 = 0) {
     self.index = index
     self.epochs = epochs
+    index.endFrame(time: frameTime)
   }
 
-  /// Applies a frame that the log's reader has checked.
+  /// Applies a frame that the log's reader has checked, and then removes what has expired.
   ///
   /// - Throws: `setting` when there is a purge by a hash that this version does not know: which keys
   ///   it left cannot be said.
@@ -50,6 +53,7 @@ package struct Replay {
           + "know. A newer version wrote it: use that version")
     }
     if let mismatch { digestMismatches.append(mismatch) }
+    index.endFrame(time: header.timeMilliseconds)
     index.setApplied(header.lastSequence)
   }
 

@@ -85,6 +85,8 @@ public final class Store: Sendable {
       let position = try log.startEpoch(new, reason: .recovered)
       epochs.begin(new, at: position.sequence)
     }
+    // What this start wrote is part of the log's time, too.
+    index.endFrame(time: log.frameTimeMilliseconds)
     index.setApplied(log.position.sequence)
     var report = StoreReport(log: recovery, digestMismatches: replay.digestMismatches)
     report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
@@ -153,6 +155,12 @@ public final class Store: Sendable {
   }
 
   // MARK: - Looking
+
+  /// The time by which keys are hidden, milliseconds since 1970: this node's clock, but never behind
+  /// what the log has reached, so that a clock that was set back lets nothing expire too early.
+  public var nowMilliseconds: UInt64 {
+    max(options.clock.wallMilliseconds(), index.frameTime)
+  }
 
   /// A segment of the log, as it is on the disk.
   public struct LogFile: Sendable {

@@ -13,6 +13,8 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   private var bits: UInt32
   private var arena: Arena
   private(set) var count = 0
+  /// Keys that have an expiry.
+  private(set) var expiringCount = 0
   private(set) var digest = Digest()
   /// Bytes of the values that are kept outside the arena.
   private var outsideBytes = 0
@@ -80,13 +82,15 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - large: the same value, if it is large.
+  ///   - now: milliseconds since 1970; what the key had is hidden from its expiry on.
   ///   - replaced: the large value that the key had, to be freed when the lock is not held.
-  /// - Returns: whether the key had one before.
+  /// - Returns: whether the key had one before that was not hidden.
   mutating func put(
     _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ large: LargeValue?,
-    _ hash: KeyHash, version: UInt64, expiry: UInt64?, hasher: KeyHasher,
+    _ hash: KeyHash, version: UInt64, expiry: UInt64?, now: UInt64, hasher: KeyHasher,
     replaced: inout LargeValue?
   ) -> Bool {
+    var isReplaced = false
     var slot = find(key, hash.slot)
     let bytes = Entry.bytes(key: key.count, value: value.count, hasExpiry: expiry != nil)
     let content = slots[slot]
@@ -103,6 +107,11 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       let entry = arena.entry(old)
       digest.remove(hash, version: entry.version)
       outsideBytes -= Entry.outsideBytes(value: entry.valueCount)
+      isReplaced = true
+      if let old = entry.expiryMilliseconds {
+        isReplaced = old > now
+        expiringCount -= 1
+      }
       if entry.bytes == bytes {
         replaced = entry.takeLarge()
         target = entry
@@ -114,8 +123,9 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     target.write(key: key, value: value, large: large, version: version, expiry: expiry)
     outsideBytes += Entry.outsideBytes(value: value.count)
     digest.add(hash, version: version)
+    if expiry != nil { expiringCount += 1 }
     clean(hasher)
-    return content != 0
+    return isReplaced
   }
 
   /// Room for an entry, which that slot refers to from then on.
@@ -126,14 +136,51 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     return arena.entry(reference)
   }
 
-  /// - Parameter removed: the large value that the key had, to be freed when the lock is not held.
-  /// - Returns: whether there was such a key.
+  /// - Parameters:
+  ///   - now: as in `put`.
+  ///   - removed: the large value that the key had, to be freed when the lock is not held.
+  /// - Returns: whether there was such a key that was not hidden.
   mutating func remove(
-    _ key: UnsafeRawBufferPointer, _ hash: KeyHash, hasher: KeyHasher, removed: inout LargeValue?
+    _ key: UnsafeRawBufferPointer, _ hash: KeyHash, now: UInt64, hasher: KeyHasher,
+    removed: inout LargeValue?
   ) -> Bool {
     let slot = find(key, hash.slot)
     guard slots[slot] != 0 else { return false }
+    let entry = arena.entry(UInt32(truncatingIfNeeded: slots[slot]))
+    let wasVisible = entry.expiryMilliseconds.map { $0 > now } ?? true
     removed = remove(at: slot, hash)
+    shrink()
+    clean(hasher)
+    return wasVisible
+  }
+
+  /// The slot of the key that has that version, which no other key has.
+  private func find(version: UInt64, _ slotHash: UInt32) -> Int? {
+    var slot = home(slotHash)
+    while true {
+      let content = slots[slot]
+      if content == 0 { return nil }
+      if UInt32(content >> 32) == slotHash,
+        arena.entry(UInt32(truncatingIfNeeded: content)).version == version
+      {
+        return slot
+      }
+      slot = (slot + 1) & mask
+    }
+  }
+
+  func has(version: UInt64, slotHash: UInt32) -> Bool { find(version: version, slotHash) != nil }
+
+  /// Removes the key that has that version.
+  ///
+  /// - Parameter removed: as above.
+  /// - Returns: false when there is none.
+  mutating func remove(
+    version: UInt64, slotHash: UInt32, hasher: KeyHasher, removed: inout LargeValue?
+  ) -> Bool {
+    guard let slot = find(version: version, slotHash) else { return false }
+    let key = arena.entry(UInt32(truncatingIfNeeded: slots[slot])).key
+    removed = remove(at: slot, KeyHash(shard: hasher.kind(key), slot: slotHash))
     shrink()
     clean(hasher)
     return true
@@ -144,6 +191,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     let entry = arena.entry(reference)
     digest.remove(hash, version: entry.version)
     outsideBytes -= Entry.outsideBytes(value: entry.valueCount)
+    if entry.flags.contains(.expiry) { expiringCount -= 1 }
     let large = arena.free(reference)
     count -= 1
     // What follows the gap and was pushed past it moves into it.

@@ -59,7 +59,8 @@ public struct WriteRequest: Sendable {
     case deleted
     /// Durable and readable: a batch or a purge.
     case done
-    /// There was nothing to delete; nothing was written.
+    /// There was nothing to delete. Nothing was written, unless there was something that had expired
+    /// and was still to be removed: then that is gone now, durably.
     case absent
     /// The condition did not hold; nothing was written.
     case conditionFailed

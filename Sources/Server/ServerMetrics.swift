@@ -64,6 +64,12 @@ final class ServerMetrics: CommitterObserver, Sendable {
     let index = store.index
     let progress = store.progress
     registry.gauge("shiplog_keys", help: "Keys.") { Double(index.count) }
+    registry.gauge("shiplog_expiring_keys", help: "Keys that have an expiry.") {
+      Double(index.expiringCount)
+    }
+    registry.counter(
+      "shiplog_expired_keys_total", help: "Keys that expired and were removed."
+    ) { UInt64(index.expiredCount) }
     registry.gauge(
       "shiplog_memory_bytes", help: "What keys and values take, and what it takes to find them."
     ) { Double(index.memoryBytes) }

@@ -31,6 +31,9 @@ public final class LogWriter {
   public private(set) var epoch: Epoch
   /// What the quorum has confirmed; nil where what is durable here is confirmed.
   public var confirmedSequence: UInt64?
+  /// The time in the header of the last frame that this writer wrote, milliseconds since 1970; 0
+  /// before the first.
+  public private(set) var frameTimeMilliseconds: UInt64 = 0
   /// How far the log has come, for other threads.
   public let progress: LogProgress
   /// How long the sync of the last commit took; 0 when it needed none.
@@ -146,14 +149,16 @@ public final class LogWriter {
     let bytes = UInt64(frame.frameBytes)
     if active.map({ $0.end + bytes > $0.bytes }) ?? true { try makeRoom(for: bytes) }
     let durable = progress.durable
+    let time = options.clock.wallMilliseconds()
     position = try frame.seal(
       previous: position, epoch: epoch, durableSequence: durable,
       confirmedSequence: min(confirmedSequence ?? durable, position.sequence),
-      timeMilliseconds: options.clock.wallMilliseconds(), checksum: checksum
+      timeMilliseconds: time, checksum: checksum
     ) { (header, bytes) throws(WALError) in
       try write(bytes)
       return header.position
     }
+    frameTimeMilliseconds = time
     active!.end += bytes
     progress.setAppended(position.sequence)
   }
@@ -364,10 +369,14 @@ public final class LogWriter {
 
   /// Does what is due: the sync of `interval`, and the mark of a log that has been quiet.
   ///
-  /// - Parameter markContent: called when a mark is written, for what it carries; nil for no marks: a
-  ///   log that is a copy has those of its original, and no others.
+  /// - Parameters:
+  ///   - needsMark: that a mark is due now, however quiet the log has been: for its time.
+  ///   - markContent: called when a mark is written, for what it carries; nil for no marks: a log
+  ///     that is a copy has those of its original, and no others.
   /// - Returns: when to call again, on the clock's monotonic time; nil when only a write changes that.
-  public func tick(markContent: (() -> [UInt8])? = { [] }) throws(WALError) -> UInt64? {
+  public func tick(
+    needsMark: Bool = false, markContent: (() -> [UInt8])? = { [] }
+  ) throws(WALError) -> UInt64? {
     try checkRunning()
     let now = options.clock.monotonicNanoseconds()
     var due: UInt64?
@@ -380,8 +389,8 @@ public final class LogWriter {
       }
       due = nextSync
     }
-    guard let markContent, let unmarkedSince, !owesEpoch else { return due }
-    let markDue = unmarkedSince + options.markDelayMilliseconds * 1_000_000
+    let quiet = unmarkedSince.map { $0 + options.markDelayMilliseconds * 1_000_000 }
+    guard let markContent, let markDue = needsMark ? now : quiet, !owesEpoch else { return due }
     if now < markDue { return min(due ?? .max, markDue) }
     if progress.durable < position.sequence {
       // A mark says that what precedes it is durable, so it waits until that is true.
@@ -402,6 +411,9 @@ public final class LogWriter {
     }
     return due
   }
+
+  /// Whether the log ends with a mark.
+  public var endsWithMark: Bool { unmarkedSince == nil }
 
   /// Writes a mark behind a log that is durable.
   private func mark(_ content: [UInt8]) throws(WALError) {

@@ -23,7 +23,12 @@ final class CommitterFixture {
     let failures = Mutex<[WALError]>([])
     /// True where it began, false where it ended.
     let fullDisks = Mutex<[Bool]>([])
-    func committed(_ report: CommitReport) { reports.withLock { $0.append(report) } }
+    /// Called after every frame of writes.
+    nonisolated(unsafe) var afterFrame: () -> Void = {}
+    func committed(_ report: CommitReport) {
+      reports.withLock { $0.append(report) }
+      afterFrame()
+    }
     func diskFull(_ reason: WALError?) { fullDisks.withLock { $0.append(reason != nil) } }
     func failed(_ error: WALError) { failures.withLock { $0.append(error) } }
 
@@ -108,9 +113,18 @@ final class SimulatedClock: Sendable {
   // Far ahead of the machine's own clock: nobody who waits until then wakes up by himself.
   private let nanoseconds = Atomic<UInt64>(1 << 60)
   let stepNanoseconds = Atomic<UInt64>(0)
+  private let wall = Atomic<UInt64>(1_700_000_000_000)
 
+  /// Both clocks.
   func advance(milliseconds: UInt64) {
     nanoseconds.add(milliseconds * 1_000_000, ordering: .relaxed)
+    wall.add(milliseconds, ordering: .relaxed)
+  }
+
+  /// Milliseconds since 1970; can be set, which the other clock does not notice.
+  var wallMilliseconds: UInt64 {
+    get { wall.load(ordering: .relaxed) }
+    set { wall.store(newValue, ordering: .relaxed) }
   }
 
   private func now() -> UInt64 {
@@ -120,25 +134,28 @@ final class SimulatedClock: Sendable {
 
   var clock: LogClock {
     LogClock(
-      wallMilliseconds: { 1_700_000_000_000 }, monotonicNanoseconds: { [self] in now() })
+      wallMilliseconds: { [self] in wallMilliseconds },
+      monotonicNanoseconds: { [self] in now() })
   }
 }
 
 /// Requests with keys and values as text.
 extension Submission {
   func put(
-    _ key: String, _ value: String, _ index: Index, _ condition: WriteCondition = .always
+    _ key: String, _ value: String, _ index: Index, _ condition: WriteCondition = .always,
+    expiry: UInt64? = nil
   ) {
-    put(utf8(key), utf8(value), index, condition)
+    put(utf8(key), utf8(value), index, condition, expiry: expiry)
   }
 
   func put(
-    _ key: [UInt8], _ value: [UInt8], _ index: Index, _ condition: WriteCondition = .always
+    _ key: [UInt8], _ value: [UInt8], _ index: Index, _ condition: WriteCondition = .always,
+    expiry: UInt64? = nil
   ) {
     let hash = index.hash(key)
     key.withUnsafeBytes { key in
       value.withUnsafeBytes {
-        put(key, $0, hash, condition: condition, token: UInt(requests.count))
+        put(key, $0, hash, expiry: expiry, condition: condition, token: UInt(requests.count))
       }
     }
   }

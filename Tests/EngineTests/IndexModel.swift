@@ -14,6 +14,7 @@ struct IndexModel {
   private let emptyBytes: Int
   private(set) var entries: [[UInt8]: Found] = [:]
   private var version: UInt64 = 0
+  private(set) var frameTime: UInt64 = 0
 
   init(_ hash: ShardHash = .fnv1, shardCount: UInt32 = 1, seed: UInt64 = 1) {
     index = Index(hasher: KeyHasher(hash, seed: seed), shardCount: shardCount)
@@ -54,6 +55,17 @@ struct IndexModel {
     return removed
   }
 
+  /// Lets a frame of that time end.
+  mutating func endFrame(time: UInt64) throws(Difference) {
+    frameTime = max(frameTime, time)
+    let before = entries.count
+    entries = entries.filter { $0.value.expiry.map { $0 > frameTime } ?? true }
+    let removed = index.endFrame(time: time)
+    guard removed == before - entries.count, index.frameTime == frameTime else {
+      throw Difference(description: "at \(time): \(removed), not \(before - entries.count)")
+    }
+  }
+
   func check(_ key: [UInt8]) throws(Difference) {
     guard index.get(key) == entries[key], index.version(key) == entries[key]?.version else {
       throw Difference(
@@ -69,6 +81,13 @@ struct IndexModel {
     guard index.count == entries.count else {
       throw Difference(description: "count \(index.count), not \(entries.count)")
     }
+    let expiring = entries.count { $0.value.expiry != nil }
+    guard index.expiringCount == expiring else {
+      throw Difference(description: "\(index.expiringCount) expire, not \(expiring)")
+    }
+    guard
+      index.expiryQueueBytes <= (2 * expiring + 8 * Index.stripeCount) * ExpiryQueue.itemBytes
+    else { throw Difference(description: "\(index.expiryQueueBytes) bytes for \(expiring)") }
     guard index.digests().map(\.sum) == digests() else {
       throw Difference(description: "other digests")
     }
@@ -84,7 +103,7 @@ struct IndexModel {
       return sum + Entry.outsideBytes(value: size.value)
         + Entry.bytes(key: size.key, value: size.value, hasExpiry: entry.value.expiry != nil)
     }
-    let tables = index.memoryBytes - emptyBytes - needed
+    let tables = index.memoryBytes - emptyBytes - needed - index.expiryQueueBytes
     guard (0...64 * entries.count).contains(tables) else {
       throw Difference(description: "\(tables) bytes of tables for \(entries.count) keys")
     }

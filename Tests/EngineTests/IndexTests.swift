@@ -42,8 +42,12 @@ struct IndexTests {
         let first: [UInt8] = old.value.isEmpty ? [] : [UInt8(truncatingIfNeeded: step)]
         try model.put(key, first + old.value.dropFirst(), expiry: old.expiry)
       } else {
-        let expiry = random.once(in: 5) ? random.next() : nil
+        let expiry = random.once(in: 5) ? model.frameTime + UInt64(random.below(2_000)) : nil
         try model.put(key, Self.value(&random), expiry: expiry)
+      }
+      // Time goes on, in leaps and sometimes back.
+      if random.once(in: 40) {
+        try model.endFrame(time: model.frameTime + 50 - min(50, UInt64(random.below(70))))
       }
       try model.check(key)
       try model.check(keys[random.below(keys.count)])

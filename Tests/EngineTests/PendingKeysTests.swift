@@ -30,13 +30,15 @@ struct PendingKeysTests {
     var pending = PendingKeys()
     var differences = 0
     for _ in 0..<300 {
-      var model: [Int: UInt64?] = [:]
+      var model: [Int: KeyState?] = [:]
       for version in 1...UInt64(1 + random.below(random.once(in: 10) ? 4_000 : 40)) {
         let number = random.below(keys.all.count)
         let key = keys.all[number]
         if random.once(in: 3) {
-          let new = random.once(in: 4) ? nil : version
-          pending.set(key, hasher(key), version: new)
+          let new =
+            random.once(in: 4)
+            ? nil : KeyState(version: version, expiry: random.once(in: 2) ? version + 9 : nil)
+          pending.set(key, hasher(key), new)
           model[number] = .some(new)
         }
         if pending.find(key, hasher(key)) != model[number] { differences += 1 }
@@ -55,11 +57,11 @@ struct PendingKeysTests {
     var pending = PendingKeys()
     for _ in 0..<2 {
       for (number, key) in keys.all.enumerated() {
-        pending.set(key, hasher(key), version: UInt64(number))
+        pending.set(key, hasher(key), KeyState(version: UInt64(number)))
       }
       #expect(
         keys.all.indices.allSatisfy {
-          pending.find(keys.all[$0], hasher(keys.all[$0])) == .some(UInt64($0))
+          pending.find(keys.all[$0], hasher(keys.all[$0])) == .some(KeyState(version: UInt64($0)))
         })
       pending.removeAll()
       #expect(keys.all.allSatisfy { pending.find($0, hasher($0)) == nil })

@@ -19,6 +19,7 @@ public final class DrivenNode {
   /// On the real disk; nil for a node without.
   private let directory: TemporaryDirectory?
   private let store: Store
+  private let wall = WallClock()
   private let driver: LoopDriver
   private let sentinel = Sentinel()
 
@@ -41,7 +42,9 @@ public final class DrivenNode {
     options.syncPolicy = .none
     options.segmentBytes = Format.segmentBytesMin
     // Time stands still, far ahead: the log adds no marks of its own, and two logs stay equal.
-    options.clock = LogClock(wallMilliseconds: { 0 }, monotonicNanoseconds: { 1 << 62 })
+    options.clock = LogClock(
+      wallMilliseconds: { [wall] in wall.milliseconds.load(ordering: .relaxed) },
+      monotonicNanoseconds: { 1 << 62 })
     store = try Store.open(options)
     var configuration = Configuration(
       dataDirectory: options.dataDirectory, host: "127.0.0.1", port: 8080)
@@ -59,6 +62,11 @@ public final class DrivenNode {
       _ = loop.run()
       sentinel.passThrough(store.committer)
     } while loop.run()
+  }
+
+  /// Lets time pass on the wall clock, which stands still otherwise.
+  public func advance(milliseconds: UInt64) {
+    wall.milliseconds.add(milliseconds, ordering: .relaxed)
   }
 
   /// Runs what is due, without waiting for the committer.
@@ -97,7 +105,8 @@ public final class DrivenNode {
           guard record.type != .epoch else { continue }
           let key = records.extracting(record.key).withUnsafeBytes { Array($0) }
           let value = records.extracting(record.value).withUnsafeBytes { Array($0) }
-          lines.append("\(record.type) \(key) \(value.count): \(value.prefix(64))")
+          let expiry = record.metadata.expiryMilliseconds ?? 0
+          lines.append("\(record.type) \(key) \(expiry) \(value.count): \(value.prefix(64))")
         }
       }
     }
@@ -111,6 +120,10 @@ public final class DrivenNode {
     try loop.embedded.syncShutdownGracefully()
     try store.close()
   }
+}
+
+private final class WallClock: Sendable {
+  let milliseconds = Atomic<UInt64>(0)
 }
 
 /// A submission without a request: when it comes back, so has everything before it.

@@ -17,6 +17,9 @@ public struct Exchange: Sendable {
     self.schedule = schedule
   }
 
+  /// How long nothing happened before.
+  var pauseMilliseconds: UInt64 { schedule % 5 * 250 }
+
   /// The bytes in the pieces in which they come.
   var pieces: [ArraySlice<UInt8>] {
     let inside = cuts.filter { $0 > 0 && $0 < bytes.count }.sorted()

@@ -34,6 +34,7 @@ public final class LanePair {
   /// - Throws: `Difference`.
   @discardableResult
   public func compare(_ exchange: Exchange) throws -> Outcome {
+    for node in [fast, standard] { node.advance(milliseconds: exchange.pauseMilliseconds) }
     let quick = try fast.run(exchange, usesFastLane: true)
     let slow = try standard.run(exchange, usesFastLane: false)
     guard quick == slow else {

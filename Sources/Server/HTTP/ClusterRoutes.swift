@@ -89,6 +89,7 @@ struct NodeStatus: Encodable {
   let sequence: Sequence
   let digest: String
   let keys: Int
+  let expiring_keys: Int
   let memory_bytes: Int
   let wal: Log
   let snapshot: Snapshot
@@ -112,6 +113,7 @@ struct NodeStatus: Encodable {
       applied: store.index.appliedSequence)
     digest = hexadecimal(store.index.digest().sum)
     keys = store.index.count
+    expiring_keys = store.index.expiringCount
     memory_bytes = store.index.memoryBytes
     let files = try store.logFiles()
     wal = Log(

@@ -19,15 +19,18 @@ extension LoopState {
     var version: UInt64 = 0
     var count = 0
     var large: LargeValue?
+    var expiry: UInt64?
     let isPresent = store.index.read(key, hash) { view in
       version = view.version
       large = view.large
+      expiry = view.expiryMilliseconds
       if large == nil {
         count = view.value.count
         room.copyMemory(from: view.value)
       }
     }
-    guard isPresent else {
+    // What has expired and is still to be removed is hidden.
+    guard isPresent, expiry.map({ $0 > store.nowMilliseconds }) ?? true else {
       return ReadAnswer(answer: absent(route, key))
     }
     let value =

@@ -247,7 +247,10 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     }
     let hash = loop.store.index.hasher(key)
     switch request.route {
-    case .classicSet, .restPut: loop.gather().put(key, value, hash, token: token)
+    case .classicSet, .restPut:
+      let expiry =
+        request.ttlSeconds == 0 ? nil : loop.store.nowMilliseconds + request.ttlSeconds * 1_000
+      loop.gather().put(key, value, hash, expiry: expiry, token: token)
     default: loop.gather().delete(key, hash, token: token)
     }
     waiting.append(Waiting(route: request.route, keepsAlive: request.keepsAlive, start: now))

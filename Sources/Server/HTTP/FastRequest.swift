@@ -1,8 +1,8 @@
 /// One of the hot requests, recognised in the bytes as they come from the network.
 ///
 /// Recognises `GET /get?key=K`, `GET|POST|PUT /set?key=K&value=V`, `GET|POST|DELETE /delete?key=K`,
-/// `GET /get/K`, `GET /local_read/K` and `GET|HEAD|PUT|DELETE /kv/K` of HTTP/1.1, where nothing
-/// unusual is in line and headers. Everything else is the standard pipeline's, which says what is
+/// `GET /get/K`, `GET /local_read/K` and `GET|HEAD|PUT|DELETE /kv/K` of HTTP/1.1, with a `ttl` behind
+/// what is stored, where nothing unusual is in line and headers. Everything else is the standard pipeline's, which says what is
 /// wrong with it, if anything. So what is recognised here must be a subset of what is valid there,
 /// with the same meaning.
 package struct FastRequest: Equatable {
@@ -26,6 +26,8 @@ package struct FastRequest: Equatable {
   package var key: Range<Int>
   /// A value in the query, still percent-encoded, or a body.
   package var value: Range<Int>
+  /// How long the value is to live; 0 for ever.
+  package var ttlSeconds: UInt64 = 0
   /// Names and values in a query have `+` for a space.
   package var isQuery: Bool
   package var isHead = false
@@ -122,7 +124,7 @@ package struct FastRequest: Equatable {
         guard method == .get || method == .post || method == .put, skip("set?key=") else {
           return nil
         }
-        return inQuery(.classicSet)
+        return timed(inQuery(.classicSet), by: "&ttl=")
       case UInt8(ascii: "d"):
         guard method == .get || method == .post || method == .delete, skip("delete?key=") else {
           return nil
@@ -139,7 +141,7 @@ package struct FastRequest: Equatable {
           var request = inPath(.restGet)
           request?.isHead = true
           return request
-        case .put: return inPath(.restPut)
+        case .put: return timed(inPath(.restPut), by: "?ttl=")
         case .delete: return inPath(.restDelete)
         case .post: return nil
         }
@@ -162,6 +164,18 @@ package struct FastRequest: Equatable {
         value = found
       }
       return FastRequest(route: route, key: key, value: value, isQuery: true, end: 0)
+    }
+
+    /// Adds the `ttl` that follows, if anything but a blank does.
+    @inline(__always)
+    private mutating func timed(_ request: FastRequest?, by name: StaticString) -> FastRequest? {
+      guard var request, bytes[position] != UInt8(ascii: " ") else { return request }
+      guard skip(name), let digits = run(PlainBytes.query) else { return nil }
+      guard let seconds = TimeToLive.parse(UnsafeRawBufferPointer(rebasing: bytes[digits])) else {
+        return nil
+      }
+      request.ttlSeconds = seconds
+      return request
     }
 
     /// The bytes of that class up to one that is not, which must exist.

@@ -41,11 +41,12 @@ extension LoopState {
   func batch(_ request: StandardRequest, _ query: Parameters, _ lane: StandardLane) -> Handling {
     lane.isFor(.batch)
     if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    guard let lifetime = TimeToLive(query.first("ttl")) else { return .now(badTimeToLive()) }
     guard hasRoom(forBytes: request.body.readableBytes) else { return .now(overloaded(.batch)) }
     let submission = gather()
     let start = submission.bytes
     submission.beginBatch()
-    if let refusal = gatherBatch(request.body, submission, start: start) {
+    if let refusal = gatherBatch(request.body, lifetime, submission, start: start) {
       submission.abandonBatch()
       writeError(refusal.reason)
       return .now(Answer(refusal.status, .json))
@@ -54,11 +55,14 @@ extension LoopState {
     return .later
   }
 
+  /// - Parameter lifetime: of the puts that do not say their own.
   /// - Returns: why the batch is refused; nil when all of it was added.
   private func gatherBatch(
-    _ body: ByteBuffer, _ submission: Submission, start: Int
+    _ body: ByteBuffer, _ lifetime: TimeToLive, _ submission: Submission, start: Int
   ) -> StandardRequest.Refusal? {
     body.withUnsafeReadableBytes { bytes in
+      // Keys of one batch that live equally long go together.
+      let now = store.nowMilliseconds
       var operations = 0
       var number = 0
       for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
@@ -70,7 +74,7 @@ extension LoopState {
             status: .contentTooLarge,
             reason: "more than \(limits.batchOperationsMax) operations")
         }
-        if let refusal = add(Array(line), number, submission) {
+        if let refusal = add(Array(line), number, lifetime, now: now, submission) {
           return refusal
         }
         guard submission.bytes - start <= limits.batchBytesMax else {
@@ -87,7 +91,8 @@ extension LoopState {
   }
 
   private func add(
-    _ line: [UInt8], _ number: Int, _ submission: Submission
+    _ line: [UInt8], _ number: Int, _ lifetime: TimeToLive, now: UInt64,
+    _ submission: Submission
   ) -> StandardRequest.Refusal? {
     do {
       let operation = try JSONOperation(line: line)
@@ -101,9 +106,13 @@ extension LoopState {
           status: .contentTooLarge,
           reason: "line \(number): the value is larger than \(limits.valueBytesMax) bytes")
       }
+      let own = operation.lifetime == .unbounded ? lifetime : operation.lifetime
       operation.key.withUnsafeBytes { key in
         switch operation.kind {
-        case .put: operation.value.withUnsafeBytes { submission.addPut(key, $0) }
+        case .put:
+          operation.value.withUnsafeBytes {
+            submission.addPut(key, $0, expiry: own.expiry(now: now))
+          }
         case .delete: submission.addDelete(key)
         }
       }

@@ -40,10 +40,6 @@ extension LoopState {
       else { return .refused(badOption("timeout_ms must be a number up to 3600000")) }
       timeout = number
     }
-    if query.first("ttl") != nil {
-      writeError("this version does not expire keys yet: nothing was written")
-      return .refused(Answer(.notImplemented, .json))
-    }
     guard let text = query.text("min_version") else { return .go }
     guard let tag = EntityTag(text[...]) else {
       return .refused(badOption("min_version must be an entity tag of this store"))

@@ -71,7 +71,8 @@ extension LoopState {
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
     guard value.count <= limits.valueBytesMax else { return valueTooLarge() }
     if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
-    return put(.classicSet, key, value.span.bytes, .always, lane)
+    guard let lifetime = TimeToLive(parameters.first("ttl")) else { return .now(badTimeToLive()) }
+    return put(.classicSet, key, value.span.bytes, lifetime, .always, lane)
   }
 
   func classicDelete(
@@ -90,6 +91,7 @@ extension LoopState {
     }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
     if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    guard parameters.first("ttl") == nil else { return .now(deleteHasLifetime()) }
     return delete(.classicDelete, key, .always, lane)
   }
 
@@ -108,12 +110,20 @@ extension LoopState {
   ) -> Handling {
     lane.isFor(.jsonSet)
     if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    let asked = query.first("ttl")
+    guard var lifetime = TimeToLive(asked) else { return .now(badTimeToLive()) }
     do {
       let body = request.body.readableBytesView
       let operation = try JSONOperation(setting: Array(body))
       guard operation.key.count <= limits.keyBytesMax else { return keyTooLong() }
       guard operation.value.count <= limits.valueBytesMax else { return valueTooLarge() }
-      return put(.jsonSet, operation.key, operation.value.span.bytes, .always, lane)
+      if operation.lifetime != .unbounded {
+        guard asked == nil else {
+          return .now(badOption("ttl is there twice, in the query and in the body"))
+        }
+        lifetime = operation.lifetime
+      }
+      return put(.jsonSet, operation.key, operation.value.span.bytes, lifetime, .always, lane)
     } catch {
       writeError(error.reason)
       return .now(Answer(.badRequest, .json))
@@ -166,11 +176,16 @@ extension LoopState {
       return .now(badRequest("a part of a value cannot be written"))
     }
     if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    let asked = query.first("ttl")
+    guard let lifetime = TimeToLive(asked) else { return .now(badTimeToLive()) }
+    guard route == .restPut || asked == nil else { return .now(deleteHasLifetime()) }
     let submission = gather()
     let condition = WriteCondition(
       ifMatch: rule(ifMatch, submission), ifNoneMatch: rule(ifNoneMatch, submission))
     guard route == .restPut else { return delete(route, key, condition, lane) }
-    return request.body.withUnsafeReadableBytes { put(route, key, $0.bytes, condition, lane) }
+    return request.body.withUnsafeReadableBytes {
+      put(route, key, $0.bytes, lifetime, condition, lane)
+    }
   }
 
   private func rule(_ list: TagList, _ submission: Submission) -> WriteCondition.Rule {
@@ -215,18 +230,23 @@ extension LoopState {
 
   // MARK: - Writing
 
-  func put(
-    _ route: Route, _ key: [UInt8], _ value: RawSpan, _ condition: WriteCondition,
-    _ lane: StandardLane
+  private func put(
+    _ route: Route, _ key: [UInt8], _ value: RawSpan, _ lifetime: TimeToLive,
+    _ condition: WriteCondition, _ lane: StandardLane
   ) -> Handling {
     guard hasRoom(forBytes: key.count + value.byteCount) else { return .now(overloaded(route)) }
     key.withUnsafeBytes { key in
       value.withUnsafeBytes { value in
         gather().put(
-          key, value, store.index.hasher(key), condition: condition, token: lane.token)
+          key, value, store.index.hasher(key), expiry: expiry(lifetime), condition: condition,
+          token: lane.token)
       }
     }
     return .later
+  }
+
+  private func deleteHasLifetime() -> Answer {
+    badOption("a delete has no ttl: that is for what is stored")
   }
 
   private func delete(

@@ -20,6 +20,8 @@ import Testing
     "PUT /kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\nv\r\n\r\nvv",
     "PUT /kv/a HTTP/1.1\r\nHost: x\r\n\r\n",
     "DELETE /kv/a HTTP/1.1\r\nHost: x\r\n\r\n",
+    "PUT /kv/a?ttl=60 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv",
+    "GET /set?key=a&value=b&ttl=3155760000 HTTP/1.1\r\nHost: x\r\n\r\n",
   ]
 
   private static func recognise(
@@ -46,6 +48,24 @@ import Testing
     // What follows changes nothing.
     for next in ["G", "GET /get?key=b HTTP/1.1\r\n", "\r\n", "\u{0}"] {
       #expect(Self.recognise(bytes + next.utf8) == whole)
+    }
+  }
+
+  @Test func aLifetimeIsTakenBehindWhatIsStoredOnly() throws {
+    func seconds(_ line: String) -> UInt64? {
+      let outcome = Self.recognise("\(line) HTTP/1.1\r\nHost: x\r\n\r\n".utf8)
+      guard case .request(let request) = outcome else { return nil }
+      return request.ttlSeconds
+    }
+    #expect(seconds("PUT /kv/a") == 0 && seconds("PUT /kv/a?ttl=1") == 1)
+    #expect(seconds("POST /set?key=a&value=b&ttl=007") == 7)
+    for line in [
+      "PUT /kv/a?ttl=0", "PUT /kv/a?ttl=", "PUT /kv/a?ttl=3155760001", "PUT /kv/a?ttl=1&w=1",
+      "PUT /kv/a?ttl=%31", "PUT /kv/a?ttl=+1", "PUT /kv/a?w=1", "PUT /kv/a?",
+      "PUT /kv/a?ttl=99999999999999999999", "PUT /kv/a&ttl=1x?", "DELETE /kv/a?ttl=1",
+      "GET /set?key=a&value=b?&ttl=1x", "GET /get?key=a&ttl=1", "GET /set?key=a&value=b&ttl",
+    ] {
+      #expect(seconds(line) == nil, "\(line)")
     }
   }
 

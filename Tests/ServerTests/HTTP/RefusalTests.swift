@@ -32,8 +32,6 @@ import Testing
       for path in ["/watch?from=1", "/kv?prefix=a"] {
         try await #expect(client.ask("GET", path).status == 501)
       }
-      try await #expect(client.ask("PUT", "/kv/a?ttl=5", body: "v").status == 501)
-      try await #expect(client.ask("GET", "/kv/a").status == 404)
     }
   }
 

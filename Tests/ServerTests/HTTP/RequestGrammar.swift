@@ -94,7 +94,8 @@ struct RequestGrammar {
   }
 
   private static let options = [
-    "w=1", "w=2", "r=1", "r=x", "timeout_ms=5", "timeout_ms=", "ttl=5", "min_version=x",
+    "w=1", "w=2", "r=1", "r=x", "timeout_ms=5", "timeout_ms=", "ttl=5", "ttl=1", "ttl=1", "ttl=2",
+    "ttl=", "ttl=0", "ttl=1.5", "ttl=+1", "ttl=%31", "ttl=3155760001", "ttl=1&ttl=x", "min_version=x",
     "min_version=%221.1-00000000000a11ce%22", "min_version=9.9-00000000000a11ce", "key=other", "=",
   ]
   private static let otherTargets = [
@@ -108,13 +109,15 @@ struct RequestGrammar {
     if target.hasPrefix("/batch") {
       return pick([
         #"{"op":"put","key":"a","value":"b"}"# + "\n" + #"{"op":"delete","key":"c"}"#,
+        #"{"op":"put","key":"a","value":"b","ttl":1}"#, #"{"op":"delete","key":"a","ttl":1}"#,
         #"{"op":"put","key":"a","value_base64":"/w=="}"# + "\n\n", #"{"op":"x"}"#, "", "\n",
         String(repeating: #"{"op":"delete","key":"c"}"# + "\n", count: 11),
       ])
     }
     if target.hasPrefix("/set?x") {
       return pick([
-        #"{"key":"a","value":"b"}"#, #" {"key":"","value":"b"}"#, #"{"key":"a"}"#,
+        #"{"key":"a","value":"b"}"#, #"{"key":"a","value":"b","ttl":1}"#, "key=b&value=c&ttl=1",
+        #" {"key":"","value":"b"}"#, #"{"key":"a"}"#,
         "key=a&value=b+c",
         "key=%zz&value=", "value=1", "{", "",
       ])
