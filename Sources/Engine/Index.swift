@@ -183,14 +183,24 @@ public final class Index: @unchecked Sendable {
     _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
     version: UInt64, expiry: UInt64?, now: UInt64 = 0
   ) -> Bool {
-    let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
-    var old: LargeValue?
-    let number = stripeNumber(hash)
     if let expiry {
       queue(
-        ExpiryQueue.Item(expiry: expiry, version: version, slotHash: hash.slot), stripe: number)
+        ExpiryQueue.Item(expiry: expiry, version: version, slotHash: hash.slot),
+        stripe: stripeNumber(hash))
     }
-    return change(stripe: number) { stripe in
+    return load(key, value, hash, version: version, expiry: expiry, now: now)
+  }
+
+  /// The same, except that the key is not queued to expire. Several threads may fill an index so; one
+  /// of them queues what they have found then.
+  @inline(__always)
+  func load(
+    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
+    version: UInt64, expiry: UInt64?, now: UInt64 = 0
+  ) -> Bool {
+    let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
+    var old: LargeValue?
+    return change(stripe: stripeNumber(hash)) { stripe in
       stripe.put(
         key, value, large, hash, version: version, expiry: expiry, now: now, hasher: hasher,
         replaced: &old)

@@ -14,6 +14,12 @@ public struct StoreOptions: Sendable {
   public var shardCount: UInt32 = 1
   /// Puts are refused when keys and values take that much; nil for no bound.
   public var memoryBytesMax: Int?
+  /// A snapshot is due when the log behind the last one outgrows this, and that snapshot.
+  public var snapshotLogBytes: UInt64 = 256 << 20
+  /// Log that is kept for copies that are being made, and for nothing else, is bounded by this.
+  public var retainBytes: UInt64 = 1 << 30
+  /// What making a snapshot reads and writes a second, at most; nil for no limit.
+  public var snapshotBytesPerSecond: Int? = 128 << 20
   public var fileSystem: any FileSystem = SystemFileSystem()
   public var clock = LogClock.system
   /// As in the log's options.
@@ -30,6 +36,10 @@ public struct StoreOptions: Sendable {
 /// What opening a store found and did.
 public struct StoreReport: Sendable {
   public var log: RecoveryReport
+  /// The snapshot that was loaded, if there was one, and how long that took.
+  public var snapshot: (info: SnapshotInfo, seconds: Double)?
+  /// Snapshots that are damaged, and where they are now.
+  public var badSnapshots: [(error: WALError, path: String)] = []
   /// Marks whose digest was not that of the replayed state, and the last of them: a bug, or memory
   /// that does not keep what is written to it.
   public var digestMismatches: [UInt64] = []
@@ -48,23 +58,35 @@ public final class Store: Sendable {
   /// How far the log is.
   public let progress: LogProgress
   public let origin: UInt64
+  public let snapshots: Snapshotter
   private let thread: ThreadHandle
+  private let snapshotThread: ThreadHandle?
   private let isJoined = Mutex(false)
+  private let areSnapshotsEnded = Mutex(false)
 
-  /// Locks the directory, replays its log, and starts the committer.
+  /// Locks the directory, loads the newest snapshot that is whole, replays the log behind it, and starts
+  /// the committer.
   ///
   /// A log that was cut, or not closed in order under a relaxed policy, begins a new epoch: there is
   /// nobody else here to ask for what it may have lost.
   ///
   /// - Throws: `locked`, `damaged`, or that of a system call. Nothing is left running then.
   public static func open(
-    _ options: StoreOptions, observer: (any CommitterObserver)? = nil
+    _ options: StoreOptions, observer: (any CommitterObserver & SnapshotObserver)? = nil
   ) throws(WALError) -> Store {
     let start = options.clock.monotonicNanoseconds()
     try makeDirectory(options)
     let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
-    let index = Index(hash: options.hash, shardCount: options.shardCount)
+    let directory = SnapshotDirectory(options.dataDirectory, fileSystem: options.fileSystem)
+    try directory.prepare()
+    let base = try SnapshotBase.load(
+      directory, hash: options.hash, shardCount: options.shardCount,
+      threads: options.usesThreads ? processorCount() : 1, clock: options.clock)
+    let index = base.index
     let epochs = EpochHistory()
+    for start in base.file?.header.epochs ?? [] {
+      epochs.begin(start.epoch, at: start.firstSequence)
+    }
     var logOptions = LogOptions(dataDirectory: options.dataDirectory, node: options.node)
     logOptions.syncPolicy = options.syncPolicy
     logOptions.segmentBytes = options.segmentBytes
@@ -72,10 +94,19 @@ public final class Store: Sendable {
     logOptions.clock = options.clock
     logOptions.usesThreads = options.usesThreads
     logOptions.origin = options.origin
-    var replay = Replay(index: index, epochs: epochs)
-    let (log, recovery) = try LogRecovery.open(logOptions) { (header, records) throws(WALError) in
-      try replay.apply(header, records)
+    logOptions.base = base.file?.header.base
+    var replay = Replay(
+      index: index, epochs: epochs, frameTime: base.file?.header.frameTimeMilliseconds ?? 0)
+    let opened: (writer: LogWriter, report: RecoveryReport)
+    do {
+      opened = try LogRecovery.open(logOptions) { (header, records) throws(WALError) in
+        try replay.apply(header, records)
+      }
+    } catch {
+      throw base.explain(error)
     }
+    let log = opened.writer
+    let recovery = opened.report
     if epochs.last?.epoch != log.epoch {
       // The log's first record, which this start wrote.
       epochs.begin(log.epoch, at: log.position.sequence)
@@ -89,9 +120,12 @@ public final class Store: Sendable {
     index.endFrame(time: log.frameTimeMilliseconds)
     index.setApplied(log.position.sequence)
     var report = StoreReport(log: recovery, digestMismatches: replay.digestMismatches)
+    if let file = base.file { report.snapshot = (SnapshotInfo(file), base.seconds) }
+    report.badSnapshots = try base.putAway(logOptions.quarantineDirectory)
     report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
     return Store(
       options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
+      snapshots: try base.whole(), logOptions: logOptions, directory: directory,
       observer: observer)
   }
 
@@ -106,7 +140,9 @@ public final class Store: Sendable {
 
   private init(
     options: StoreOptions, index: Index, epochs: EpochHistory, log: sending LogWriter,
-    lock: DirectoryLock, report: StoreReport, observer: (any CommitterObserver)?
+    lock: DirectoryLock, report: StoreReport, snapshots found: [SnapshotInfo],
+    logOptions: LogOptions, directory: SnapshotDirectory,
+    observer: (any CommitterObserver & SnapshotObserver)?
   ) {
     self.options = options
     self.index = index
@@ -118,8 +154,20 @@ public final class Store: Sendable {
     self.committer = committer
     // Only the new thread touches it from here on.
     nonisolated(unsafe) var handedOver: LogWriter? = log
+    let snapshots = Snapshotter(
+      found,
+      place: SnapshotMerge.Place(
+        directory: directory, hash: options.hash, shardCount: options.shardCount,
+        clock: options.clock),
+      options: Snapshotter.Options(
+        logBytes: options.snapshotLogBytes, bytesPerSecond: options.snapshotBytesPerSecond,
+        retainBytes: options.retainBytes),
+      log: SnapshotLog(logOptions, committer, log.progress, index, epochs), clock: options.clock,
+      observer: observer)
+    self.snapshots = snapshots
     let workOptions = CommitterWork.Options(
-      memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy)
+      memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy,
+      sealed: { snapshots.wake() })
     thread = ThreadHandle { [weak observer] in
       let log = handedOver!
       handedOver = nil
@@ -129,10 +177,12 @@ public final class Store: Sendable {
       // Nobody else gets the directory before the log is closed and its threads are gone.
       withExtendedLifetime(lock) {}
     }
+    snapshotThread = options.usesThreads ? ThreadHandle { snapshots.run() } : nil
   }
 
   /// As `close`, except that nobody is told what came of it.
   deinit {
+    endSnapshots()
     committer.beginClosing()
     join()
   }
@@ -143,8 +193,18 @@ public final class Store: Sendable {
   /// - Throws: what kept the log from being closed in order. It is closed all the same: nothing that
   ///   was acknowledged is lost, and the next start takes the stop for unclean.
   public func close() throws(WALError) {
+    endSnapshots()
     defer { join() }
     try committer.close()
+  }
+
+  /// Before the committer goes: the snapshots' thread may wait for it.
+  private func endSnapshots() {
+    snapshots.stop()
+    areSnapshotsEnded.withLock { isEnded in
+      if !isEnded { snapshotThread?.join() }
+      isEnded = true
+    }
   }
 
   private func join() {

@@ -15,6 +15,10 @@ public struct Configuration: Sendable {
   public var port: Int
   public var syncPolicy = SyncPolicy.always
   public var segmentBytes = Format.segmentBytesDefault
+  /// A snapshot is due when the log behind the last one outgrows this, and that snapshot.
+  public var snapshotLogBytes: UInt64 = 256 << 20
+  /// Log that is kept for copies that are being made, and for nothing else, is bounded by this.
+  public var retainBytes: UInt64 = 1 << 30
   public var dialect = DialectName.classic
   /// False: every connection is the standard pipeline's from the start.
   public var usesFastLane = true

@@ -31,6 +31,8 @@ public final class Node: Sendable {
     options.syncPolicy = configuration.syncPolicy
     options.segmentBytes = configuration.segmentBytes
     options.memoryBytesMax = configuration.memoryBytesMax
+    options.snapshotLogBytes = configuration.snapshotLogBytes
+    options.retainBytes = configuration.retainBytes
     let store = try Store.open(options, observer: metrics)
     do {
       log(store.report, store, logger)
@@ -86,6 +88,23 @@ public final class Node: Sendable {
       (\(Int(rate)) records/s); at sequence number \(store.progress.durable), epoch \
       \(store.epochs.last!.epoch.number)\(log.isNew || log.wasClean ? "" : "; the last stop was unclean")
       """)
+    if let snapshot = report.snapshot {
+      let info = snapshot.info
+      logger.info(
+        """
+        of these, \(info.keys) keys from the snapshot up to \(info.sequence), \(info.bytes) bytes, in \
+        \(rounded(snapshot.seconds)) s (\(Int(Double(info.keys) / max(snapshot.seconds, 1e-6))) keys/s)
+        """)
+    }
+    for bad in report.badSnapshots {
+      logger.warning("\(bad.error); an older state and the log behind it served; moved to \(bad.path)")
+    }
+    for damage in log.covered { logger.warning("covered by a snapshot, so nothing is lost: \(damage)") }
+    if !log.quarantined.isEmpty {
+      logger.warning(
+        "the log ended before the snapshot that covers it; moved to \(log.quarantined.joined(separator: ", "))"
+      )
+    }
     if let cut = log.cut {
       logger.warning("\(cut.damage); its bytes are in \(cut.saved.joined(separator: ", "))")
     }

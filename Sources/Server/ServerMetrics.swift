@@ -5,7 +5,7 @@ import Synchronization
 import WAL
 
 /// What a node counts and measures, by way of swift-metrics.
-final class ServerMetrics: CommitterObserver, Sendable {
+final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
   let registry = MetricsRegistry()
   private let logger: Logger
   private let isDiskFull = Atomic(false)
@@ -18,6 +18,7 @@ final class ServerMetrics: CommitterObserver, Sendable {
   private let write: Timer
   private let sync: Timer
   private let apply: Timer
+  private let snapshotTime: Timer
   let connections = Atomic(0)
   let connectionsAccepted: Counter
   let connectionsRefused: Counter
@@ -37,6 +38,8 @@ final class ServerMetrics: CommitterObserver, Sendable {
     write = stage("write")
     sync = stage("sync")
     apply = stage("apply")
+    snapshotTime = Timer(
+      label: "shiplog_snapshot_seconds", preferredDisplayUnit: .seconds, factory: registry)
     connectionsAccepted = Counter(label: "shiplog_connections_accepted_total", factory: registry)
     connectionsRefused = Counter(label: "shiplog_connections_refused_total", factory: registry)
     describe()
@@ -54,6 +57,7 @@ final class ServerMetrics: CommitterObserver, Sendable {
       "shiplog_commit_stage_seconds",
       "A commit's stages: gather (judge and copy), write (to the file, the sync included), "
         + "sync (that alone), apply (to the index).")
+    registry.describe("shiplog_snapshot_seconds", "How long a snapshot took to make.")
     registry.describe("shiplog_connections_accepted_total", "Connections taken.")
     registry.describe("shiplog_connections_refused_total", "Connections over the bound.")
   }
@@ -99,9 +103,55 @@ final class ServerMetrics: CommitterObserver, Sendable {
     ) {
       self.isDiskFull.load(ordering: .relaxed) ? 1 : 0
     }
+    registerSnapshots(store.snapshots)
     registry.gauge("shiplog_epoch", help: "The number of the epoch.") {
       Double(store.epochs.last?.epoch.number ?? 0)
     }
+  }
+
+  private func registerSnapshots(_ snapshots: Snapshotter) {
+    registry.gauge(
+      "shiplog_snapshot_sequence", help: "What the newest snapshot covers; 0 without one."
+    ) { Double(snapshots.newest?.sequence ?? 0) }
+    registry.gauge("shiplog_snapshot_bytes", help: "The newest snapshot's file.") {
+      Double(snapshots.newest?.bytes ?? 0)
+    }
+    registry.gauge(
+      "shiplog_snapshot_time_seconds", help: "When the newest snapshot was made, since 1970."
+    ) { Double(snapshots.newest?.timeMilliseconds ?? 0) / 1_000 }
+    registry.gauge(
+      "shiplog_snapshot_progress", help: "How much of the snapshot that is being made is done."
+    ) {
+      guard let progress = snapshots.progress, progress.totalBytes > 0 else { return 0 }
+      return min(1, Double(progress.doneBytes) / Double(progress.totalBytes))
+    }
+    registry.counter("shiplog_snapshots_total", help: "Snapshots made.") {
+      UInt64(snapshots.counts.made)
+    }
+    registry.counter("shiplog_snapshot_failures_total", help: "Snapshots that failed.") {
+      UInt64(snapshots.counts.failed)
+    }
+  }
+
+  func snapshotMade(_ report: SnapshotReport) {
+    snapshotTime.recordNanoseconds(Int64(report.seconds * 1e9))
+    let info = report.info
+    let source = report.isFromIndex ? ", written from memory because the log is damaged" : ""
+    logger.info(
+      """
+      snapshot up to \(info.sequence): \(info.keys) keys, \(info.dataBytes) bytes of keys and values in \
+      a file of \(info.bytes), in \((report.seconds * 1_000).rounded() / 1_000) s\(source)
+      """)
+  }
+
+  func snapshotFailed(_ error: WALError) {
+    logger.error("no snapshot was made; it is tried again: \(error)")
+  }
+
+  func quarantined(_ paths: [String], because error: WALError) {
+    logger.warning(
+      "damaged, but covered by a snapshot, so nothing is lost; moved to \(paths.joined(separator: ", ")): \(error)"
+    )
   }
 
   func committed(_ report: CommitReport) {

@@ -63,7 +63,9 @@ extension WALError: CustomStringConvertible {
     }
   }
 
-  /// True when it is about a lack of space.
+  /// True when it is about a lack of space, said by the system or by the log.
+  public var isFullDisk: Bool { if case .diskFull = self { true } else { isNoSpace } }
+
   package var isNoSpace: Bool {
     if case .system(_, _, let errno) = self { systemNoSpace.contains(errno) } else { false }
   }

@@ -20,6 +20,7 @@ enum SnapshotLoad {
     load(snapshot, 0..<blocks / parts, into: index, state)
     for handle in handles { handle.join() }
     if let error = state.error { throw error }
+    for (stripe, item) in state.expiring { index.queue(item, stripe: stripe) }
     let digests = index.digests()
     let sum = index.digest()
     guard sum == snapshot.footer.digest, UInt64(index.count) == snapshot.footer.entries else {
@@ -32,9 +33,17 @@ enum SnapshotLoad {
   private final class LoadState: Sendable {
     private let first = Mutex<WALError?>(nil)
     private let stops = Atomic(false)
+    private let found = Mutex<[(stripe: Int, item: ExpiryQueue.Item)]>([])
 
     var error: WALError? { first.withLock { $0 } }
     var isFailed: Bool { stops.load(ordering: .relaxed) }
+
+    /// What has an expiry.
+    var expiring: [(stripe: Int, item: ExpiryQueue.Item)] { found.withLock { $0 } }
+
+    func add(_ expiring: [(stripe: Int, item: ExpiryQueue.Item)]) {
+      if !expiring.isEmpty { found.withLock { $0 += expiring } }
+    }
 
     func fail(_ error: WALError) {
       first.withLock { if $0 == nil { $0 = error } }
@@ -46,15 +55,26 @@ enum SnapshotLoad {
     _ snapshot: SnapshotFile, _ range: Range<Int>, into index: Index, _ state: LoadState
   ) {
     var blocks = SnapshotBlocks(snapshot)
+    var expiring: [(stripe: Int, item: ExpiryQueue.Item)] = []
+    defer { state.add(expiring) }
     do {
       for number in range where !state.isFailed {
         try blocks.load(number)
         while let entry = try blocks.next() {
           let bytes = blocks.bytes
           let key = UnsafeRawBufferPointer(rebasing: bytes[entry.record.key])
-          _ = index.put(
-            key, UnsafeRawBufferPointer(rebasing: bytes[entry.record.value]), index.hasher(key),
-            version: entry.version, expiry: entry.record.metadata.expiryMilliseconds)
+          let hash = index.hasher(key)
+          let expiry = entry.record.metadata.expiryMilliseconds
+          _ = index.load(
+            key, UnsafeRawBufferPointer(rebasing: bytes[entry.record.value]), hash,
+            version: entry.version, expiry: expiry)
+          if let expiry {
+            expiring.append(
+              (
+                index.stripeNumber(hash),
+                ExpiryQueue.Item(expiry: expiry, version: entry.version, slotHash: hash.slot)
+              ))
+          }
         }
       }
     } catch {

@@ -52,6 +52,28 @@ extension LoopState {
   }
 }
 
+extension LoopState {
+  /// Has a snapshot made of all that was acknowledged so far; answers when it is durable.
+  func makeSnapshot(_ lane: StandardLane) -> Handling {
+    lane.isFor(.snapshot)
+    let promise = eventLoop.makePromise(of: SnapshotInfo.self)
+    node.store.snapshots.request { promise.completeWith($0.mapError { $0 as any Error }) }
+    promise.futureResult.assumeIsolated().whenComplete { result in
+      switch result {
+      case .success(let info):
+        self.body.writeString(
+          "{\"sequence\":\(info.sequence),\"keys\":\(info.keys),\"bytes\":\(info.bytes)}")
+        lane.deliver(.now(Answer(.ok, .json)))
+      case .failure(let error):
+        self.writeError("no snapshot: \(error)")
+        let isFull = (error as? WALError)?.isFullDisk ?? false
+        lane.deliver(.now(Answer(isFull ? .insufficientStorage : .unavailable, .json)))
+      }
+    }
+    return .later
+  }
+}
+
 /// What `/status` says.
 struct NodeStatus: Encodable {
   struct Shard: Encodable {
@@ -76,6 +98,13 @@ struct NodeStatus: Encodable {
   struct Snapshot: Encodable {
     let sequence: UInt64
     let bytes: UInt64
+    let keys: UInt64
+    /// When it was made, seconds since 1970.
+    let time: Double
+    /// Of the one that is being made, from 0 to 1.
+    let progress: Double?
+    /// Why the last attempt failed.
+    let error: String?
   }
 
   struct Replica: Encodable {}
@@ -119,7 +148,13 @@ struct NodeStatus: Encodable {
     wal = Log(
       segments: files.count, bytes: files.reduce(0) { $0 + $1.bytes },
       oldest_sequence: files.first?.firstSequence ?? 0)
-    snapshot = Snapshot(sequence: 0, bytes: 0)
+    let newest = store.snapshots.newest
+    snapshot = Snapshot(
+      sequence: newest?.sequence ?? 0, bytes: newest?.bytes ?? 0, keys: newest?.keys ?? 0,
+      time: Double(newest?.timeMilliseconds ?? 0) / 1_000,
+      progress: store.snapshots.progress.map {
+        $0.totalBytes > 0 ? min(1, Double($0.doneBytes) / Double($0.totalBytes)) : 0
+      }, error: store.snapshots.lastError.map { "\($0)" })
     replicas = []
     uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
     version = shiplogVersion

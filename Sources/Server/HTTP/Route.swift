@@ -3,7 +3,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, batch
-  case status, health, ready, metrics
+  case status, health, ready, metrics, snapshot
   case other
 
   /// In metrics and logs.
@@ -25,6 +25,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .health: "health"
     case .ready: "ready"
     case .metrics: "metrics"
+    case .snapshot: "snapshot"
     case .other: "other"
     }
   }

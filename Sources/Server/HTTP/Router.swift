@@ -21,7 +21,7 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics
+    case status, health, ready, metrics, makeSnapshot
     case replaced
     case notYet(StaticString)
     case unknown
@@ -38,6 +38,7 @@ extension LoopState {
       case Paths.health, Paths.healthz: self = .health
       case Paths.ready: self = .ready
       case Paths.metrics: self = .metrics
+      case Paths.makeSnapshot: self = .makeSnapshot
       case Paths.watch: self = .notYet("a change feed")
       case _ where Paths.replaced.contains(path): self = .replaced
       case _ where path.starts(with: Paths.entryPrefix):
@@ -58,7 +59,7 @@ extension LoopState {
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch: "POST"
+      case .batch, .makeSnapshot: "POST"
       case .replaced, .unknown: ""
       }
     }
@@ -74,7 +75,7 @@ extension LoopState {
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
-        (.batch, .POST), (.replaced, _), (.unknown, _):
+        (.batch, .POST), (.makeSnapshot, .POST), (.replaced, _), (.unknown, _):
         true
       default: false
       }
@@ -94,6 +95,7 @@ extension LoopState {
     static let healthz = Array("/healthz".utf8)
     static let ready = Array("/ready".utf8)
     static let metrics = Array("/metrics".utf8)
+    static let makeSnapshot = Array("/admin/snapshot".utf8)
     static let getPrefix = Array("/get/".utf8)
     static let localReadPrefix = Array("/local_read/".utf8)
     static let entryPrefix = Array("/kv/".utf8)
@@ -141,6 +143,7 @@ extension LoopState {
     case .health: return health(lane)
     case .ready: return ready(lane)
     case .metrics: return metrics(lane)
+    case .makeSnapshot: return makeSnapshot(lane)
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")
       return .now(Answer(.gone))

@@ -36,6 +36,14 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Bytes of one file of the log, as 64MiB.")
   var segmentBytes = ByteCount(bytes: Int(Format.segmentBytesDefault))
 
+  @Option(
+    help: "A snapshot is made when the log behind the last one outgrows this, and that snapshot.")
+  var snapshotWalBytes = ByteCount(bytes: 256 << 20)
+
+  @Option(
+    help: "Log that only copies that are being made still need is kept up to so many bytes.")
+  var walRetainBytes = ByteCount(bytes: 1 << 30)
+
   @Option(help: "The text of the classic routes: classic, compact, plain.")
   var dialect = DialectName.classic
 
@@ -138,6 +146,8 @@ struct ServeCommand: AsyncParsableCommand {
       dataDirectory: directory, host: parsed.host, port: Int(parsed.port))
     configuration.syncPolicy = syncPolicy.policy
     configuration.segmentBytes = UInt64(segmentBytes.bytes)
+    configuration.snapshotLogBytes = UInt64(snapshotWalBytes.bytes)
+    configuration.retainBytes = UInt64(walRetainBytes.bytes)
     configuration.dialect = dialect
     configuration.usesFastLane = try fastLane.map { $0 == .on } ?? Self.fastLane(in: environment)
     configuration.threads = threads

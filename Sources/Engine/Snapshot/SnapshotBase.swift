@@ -1,0 +1,81 @@
+import Sharding
+import WAL
+
+/// What a start begins with: the newest snapshot that is whole, in memory; or nothing.
+struct SnapshotBase {
+  let index: Index
+  /// Nil when there is no snapshot.
+  let file: SnapshotFile?
+  let seconds: Double
+  private let directory: SnapshotDirectory
+  private let bad: [(path: String, error: WALError)]
+
+  /// Loads the newest snapshot that is whole.
+  ///
+  /// - Throws: `setting` when one is of a later version, or of other shards; that of a system call.
+  static func load(
+    _ directory: SnapshotDirectory, hash: ShardHash, shardCount: UInt32, threads: Int,
+    clock: LogClock
+  ) throws(WALError) -> SnapshotBase {
+    let start = clock.monotonicNanoseconds()
+    var bad: [(path: String, error: WALError)] = []
+    for (path, sequence) in try directory.list() {
+      do throws(WALError) {
+        let file = try SnapshotFile(path, fileSystem: directory.fileSystem)
+        guard file.header.hash == hash else {
+          throw .setting(
+            "\(path): its keys are spread by \(file.header.hash.name), not by \(hash.name). Start with "
+              + "the configuration that this directory was made with")
+        }
+        guard file.header.sequence == sequence else {
+          throw .invalidFile(
+            path: path, offset: 0, reason: "it is a snapshot up to \(file.header.sequence)")
+        }
+        let index = Index(hash: hash, shardCount: shardCount)
+        try SnapshotLoad.run(file, into: index, threads: threads)
+        let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
+        return SnapshotBase(
+          index: index, file: file, seconds: seconds, directory: directory, bad: bad)
+      } catch {
+        guard error.isDamage else { throw error }
+        bad.append((path, error))
+      }
+    }
+    return SnapshotBase(
+      index: Index(hash: hash, shardCount: shardCount), file: nil, seconds: 0,
+      directory: directory, bad: bad)
+  }
+
+  /// An error of the log's, where snapshots that are damaged have a part in it.
+  func explain(_ error: WALError) -> WALError {
+    guard let first = bad.first, case .damaged = error else { return error }
+    return .setting("\(first.error); and without it: \(error)")
+  }
+
+  /// Puts the damaged ones away, now that a start has done without them.
+  func putAway(
+    _ quarantine: String
+  ) throws(WALError) -> [(error: WALError, path: String)] {
+    var moved: [(error: WALError, path: String)] = []
+    for (path, error) in bad {
+      moved.append(
+        (error, try Quarantine(quarantine, fileSystem: directory.fileSystem).take(path)))
+    }
+    return moved
+  }
+
+  /// This one and the ones before it that may serve when it does not, newest first.
+  func whole() throws(WALError) -> [SnapshotInfo] {
+    guard let file else { return [] }
+    var found = [SnapshotInfo(file)]
+    for (path, sequence) in try directory.list() where sequence < file.header.sequence {
+      do {
+        found.append(SnapshotInfo(try SnapshotFile(path, fileSystem: directory.fileSystem)))
+      } catch {
+        // It is not needed now; and never will be, once there is a newer one.
+        guard error.isDamage else { throw error }
+      }
+    }
+    return found
+  }
+}
