@@ -72,7 +72,8 @@ public final class Store: Sendable {
   ///
   /// - Throws: `locked`, `damaged`, or that of a system call. Nothing is left running then.
   public static func open(
-    _ options: StoreOptions, observer: (any CommitterObserver & SnapshotObserver)? = nil
+    _ options: StoreOptions, observer: (any CommitterObserver)? = nil,
+    snapshotObserver: (any SnapshotObserver)? = nil
   ) throws(WALError) -> Store {
     let start = options.clock.monotonicNanoseconds()
     try makeDirectory(options)
@@ -126,7 +127,7 @@ public final class Store: Sendable {
     return Store(
       options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
       snapshots: try base.whole(), logOptions: logOptions, directory: directory,
-      observer: observer)
+      observer: observer, snapshotObserver: snapshotObserver)
   }
 
   /// Makes the data directory, and its name durable: what is acknowledged must not be lost with it.
@@ -142,7 +143,7 @@ public final class Store: Sendable {
     options: StoreOptions, index: Index, epochs: EpochHistory, log: sending LogWriter,
     lock: DirectoryLock, report: StoreReport, snapshots found: [SnapshotInfo],
     logOptions: LogOptions, directory: SnapshotDirectory,
-    observer: (any CommitterObserver & SnapshotObserver)?
+    observer: (any CommitterObserver)?, snapshotObserver: (any SnapshotObserver)?
   ) {
     self.options = options
     self.index = index
@@ -163,7 +164,7 @@ public final class Store: Sendable {
         logBytes: options.snapshotLogBytes, bytesPerSecond: options.snapshotBytesPerSecond,
         retainBytes: options.retainBytes),
       log: SnapshotLog(logOptions, committer, log.progress, index, epochs), clock: options.clock,
-      observer: observer)
+      observer: snapshotObserver)
     self.snapshots = snapshots
     let workOptions = CommitterWork.Options(
       memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy,

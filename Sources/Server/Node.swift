@@ -33,7 +33,7 @@ public final class Node: Sendable {
     options.memoryBytesMax = configuration.memoryBytesMax
     options.snapshotLogBytes = configuration.snapshotLogBytes
     options.retainBytes = configuration.retainBytes
-    let store = try Store.open(options, observer: metrics)
+    let store = try Store.open(options, observer: metrics, snapshotObserver: metrics)
     do {
       log(store.report, store, logger)
       let state = NodeState(
