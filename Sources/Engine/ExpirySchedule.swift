@@ -35,7 +35,14 @@ final class ExpirySchedule: @unchecked Sendable {
 
   func push(_ item: ExpiryQueue.Item, stripe: Int) {
     queues[stripe].push(item)
-    if item.expiry < earliest { earliestExpiry.min(item.expiry, ordering: .relaxed) }
+    // Not `Atomic.min`: Swift 6.3.1 takes the numbers for signed ones, and -1 is `never`.
+    var known = earliest
+    while item.expiry < known {
+      let result = earliestExpiry.weakCompareExchange(
+        expected: known, desired: item.expiry, ordering: .relaxed)
+      if result.exchanged { break }
+      known = result.original
+    }
   }
 
   /// Looks for the earliest again, after some were taken.

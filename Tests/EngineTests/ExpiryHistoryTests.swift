@@ -47,14 +47,17 @@ struct ExpiryHistoryTests {
         now: fixture.clock.wallMilliseconds, sequence: fixture.log.position.sequence)
       fixture.commit(submissions)
       let outcomes = submissions.flatMap { $0.requests.map(\.outcome) }
-      #expect(outcomes == takes.flatMap { $0 }.map { model.judge($0) })
-      #expect(model.sequence == fixture.log.position.sequence)
+      let expected = takes.flatMap { $0 }.map { model.judge($0) }
+      let sequence = fixture.log.position.sequence
       model.endFrame(hasRecords: model.sequence != model.startSequence)
-      #expect(fixture.index.contents() == model.entries)
+      let isSame = fixture.index.contents() == model.entries
       _ = fixture.work.tick()
       model.endFrame(hasRecords: fixture.log.position.sequence != model.sequence)
       moments[fixture.index.appliedSequence] = Moment(fixture.index)
-      #expect(fixture.index.contents() == model.entries)
+      // The first difference says enough.
+      try #require(outcomes == expected && model.sequence == sequence, "at \(sequence)")
+      try #require(
+        isSame && fixture.index.contents() == model.entries, "other contents at \(sequence)")
     }
     fixture.recorder.afterFrame = {}
     try compare(fixture, moments)

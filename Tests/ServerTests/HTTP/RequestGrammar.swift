@@ -95,7 +95,8 @@ struct RequestGrammar {
 
   private static let options = [
     "w=1", "w=2", "r=1", "r=x", "timeout_ms=5", "timeout_ms=", "ttl=5", "ttl=1", "ttl=1", "ttl=2",
-    "ttl=", "ttl=0", "ttl=1.5", "ttl=+1", "ttl=%31", "ttl=3155760001", "ttl=1&ttl=x", "min_version=x",
+    "ttl=", "ttl=0", "ttl=1.5", "ttl=+1", "ttl=%31", "ttl=3155760001", "ttl=1&ttl=x",
+    "min_version=x",
     "min_version=%221.1-00000000000a11ce%22", "min_version=9.9-00000000000a11ce", "key=other", "=",
   ]
   private static let otherTargets = [

@@ -25,8 +25,8 @@ import Testing
   }
 
   private static func with(
-    _ lane: ConfiguredLane, _ body: ((String, [String], String) throws -> Int, DrivenNode) throws
-      -> Void
+    _ lane: ConfiguredLane,
+    _ body: (_ ask: (String, [String], String) throws -> Int, DrivenNode) throws -> Void
   ) throws {
     let directory = TemporaryDirectory()
     let node = try DrivenNode(in: directory.path)
