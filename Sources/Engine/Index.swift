@@ -28,6 +28,8 @@ public final class Index: @unchecked Sendable {
   private let memory: Atomic<Int>
   private let fullStripes = Atomic(0)
   private let applied = Atomic<UInt64>(0)
+  /// The keys in order; empty until somebody lists them.
+  public let directory = KeyDirectory()
 
   /// - Parameter shardCount: the number of shards. Unless it is a power of two the order is that of
   ///   its largest power of two that divides it.
@@ -139,6 +141,28 @@ public final class Index: @unchecked Sendable {
     }
   }
 
+  /// Copies keys of one stripe, under its lock: those whose slot hashes are next, of about that many
+  /// slots of its table. Each key is met once from 0 to the end, whatever happens to others between
+  /// the calls.
+  ///
+  /// - Parameter start: a slot hash.
+  /// - Returns: where the next call begins; nil behind the last.
+  package func copyKeys(
+    ofStripe number: Int, from start: UInt64, slots: Int, into run: inout KeyRun
+  ) -> UInt64? {
+    stripes[number].stripe.withLock { stripe in
+      stripe.forEachKey(from: start, slots: slots) { run.append($0) }
+    }
+  }
+
+  /// Calls `body` while the writer can neither create nor remove the key.
+  ///
+  /// - Parameter body: told whether the index has the key.
+  func whileUnchanged(_ key: UnsafeRawBufferPointer, _ body: (_ isPresent: Bool) -> Void) {
+    let hash = hasher(key)
+    stripes[stripeNumber(hash)].stripe.withLock { body($0.entry(key, hash) != nil) }
+  }
+
   /// How many keys do not belong to that shard.
   ///
   /// - Precondition: the range is by a hash that there is.
@@ -166,16 +190,22 @@ public final class Index: @unchecked Sendable {
   ) -> Bool {
     let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
     var old: LargeValue?
-    return change(hash) { stripe in
+    let isReplaced = change(hash) { stripe in
       stripe.put(
         key, value, large, hash, version: version, expiry: expiry, hasher: hasher, replaced: &old)
     }
+    if !isReplaced, directory.isTracking { directory.insert(key) }
+    return isReplaced
   }
 
   /// - Returns: whether there was such a key.
   package func remove(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> Bool {
     var old: LargeValue?
-    return change(hash) { stripe in stripe.remove(key, hash, hasher: hasher, removed: &old) }
+    let isRemoved = change(hash) { stripe in
+      stripe.remove(key, hash, hasher: hasher, removed: &old)
+    }
+    if isRemoved, directory.isTracking { directory.remove(key) }
+    return isRemoved
   }
 
   /// Removes the keys that do not belong to that shard by that hash, which need not be this index's:
@@ -186,12 +216,18 @@ public final class Index: @unchecked Sendable {
     guard range.count > 1 else { return 0 }
     let isOwn = hash == hasher.kind
     var removed = 0
+    var tracked = KeyRun()
     for index in 0..<Self.stripeCount {
       removed += change(stripe: index) { stripe in
-        stripe.removeAll(hasher: hasher) { key, own in
-          !range.contains(isOwn ? own.shard : hash(key))
+        let isTracking = directory.isTracking
+        return stripe.removeAll(hasher: hasher) { key, own in
+          let isForeign = !range.contains(isOwn ? own.shard : hash(key))
+          if isForeign, isTracking { tracked.append(key) }
+          return isForeign
         }
       }
+      directory.remove(tracked)
+      tracked.removeAll()
     }
     return removed
   }

@@ -53,11 +53,12 @@ public final class DrivenNode {
     try driver.configure(channel, usesFastLane: usesFastLane)
   }
 
-  /// Runs until nothing is due and the committer has given everything back.
+  /// Runs until nothing is due, the committer has given everything back, and no page is being made.
   func settle() {
     repeat {
       _ = loop.run()
       sentinel.passThrough(store.committer)
+      while driver.awaitedPages > 0, !loop.run() { usleep(50) }
     } while loop.run()
   }
 
