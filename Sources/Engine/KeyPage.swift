@@ -16,7 +16,8 @@ public struct KeyRange: Sendable {
     let prefixEnd = Self.end(ofPrefix: prefix)
     end =
       switch (until, prefixEnd) {
-      case (let until?, let prefixEnd?): until.lexicographicallyPrecedes(prefixEnd) ? until : prefixEnd
+      case (let until?, let prefixEnd?):
+        until.lexicographicallyPrecedes(prefixEnd) ? until : prefixEnd
       default: until ?? prefixEnd
       }
   }
@@ -47,10 +48,11 @@ extension Index {
   public func prepareListing(
     _ listener: @escaping @Sendable () -> Void
   ) -> KeyDirectory.Readiness {
-    directory.prepare({ [self] directory in
-      var build = KeyDirectoryBuild(self, directory)
-      return build.run()
-    }, listener: listener)
+    directory.prepare(
+      { [self] directory in
+        var build = KeyDirectoryBuild(self, directory)
+        return build.run()
+      }, listener: listener)
   }
 
   /// Lists keys of a range in ascending order, each with what it has when its turn comes; those that

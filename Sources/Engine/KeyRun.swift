@@ -58,7 +58,8 @@ package struct KeyRun {
   }
 
   @inline(__always)
-  private static func bytes(_ key: Key, _ memory: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+  private static func bytes(_ key: Key, _ memory: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer
+  {
     UnsafeRawBufferPointer(rebasing: memory[key.offset..<key.offset + key.count])
   }
 

@@ -39,7 +39,7 @@ struct KeyDirectoryTests {
       let index = Index(hasher: KeyHasher(.fnv1, seed: UInt64(round)), shardCount: 1)
       // The wrapped ones are among them: tables of 8 slots and more, four fifths full.
       let stable = KeyChoice.ofOneStripe(1 + random.below(400), seed: UInt64(round))
-      let others = KeyChoice.ofOneStripe(2_000, seed: 1_000 + UInt64(round))
+      let others = KeyChoice.ofOneStripe(2_000, seed: 1 << 40 + UInt64(round))
       for key in stable { index.put(key, [], version: 1) }
       let stripe = index.stripeNumber(index.hash(stable[0]))
       var met = KeyRun()

@@ -188,7 +188,8 @@ struct SortedKeysTests {
     index.put(utf8("a"), [1, 2], version: 5)
     var lines: [String] = []
     let next = index.listKeys(in: KeyRange(), now: 0) { listed in
-      lines.append("\(String(decoding: listed.key, as: UTF8.self)) \(listed.version) \(listed.size)")
+      lines.append(
+        "\(String(decoding: listed.key, as: UTF8.self)) \(listed.version) \(listed.size)")
       return true
     }
     #expect(lines == ["a 5 2", "b 4 5000"] && next == nil)

@@ -62,6 +62,27 @@ public final class DrivenNode {
     } while loop.run()
   }
 
+  /// Runs `body` while nothing gets at the part of the index that the key is in.
+  public func holding(_ key: [UInt8], _ body: () throws -> Void) rethrows {
+    let state = Monitor((isHeld: false, isReleased: false))
+    let index = store.index
+    let holder = ThreadHandle {
+      key.withUnsafeBytes { key in
+        let isPresent = index.read(key, index.hasher(key)) { _ in
+          state.signal { $0.isHeld = true }
+          state.wait { $0.isReleased ? () : nil }
+        }
+        precondition(isPresent)
+      }
+    }
+    state.wait { $0.isHeld ? () : nil }
+    defer {
+      state.signal { $0.isReleased = true }
+      holder.join()
+    }
+    try body()
+  }
+
   /// Runs what is due, without waiting for the committer.
   func step() { _ = loop.run() }
 

@@ -52,7 +52,8 @@ extension LoopState {
     }
     guard isReadyToList() else {
       guard pages.isListening, !isDraining else {
-        return .now(noPage("the keys cannot be listed: the node is stopping, or has no thread left"))
+        return .now(
+          noPage("the keys cannot be listed: the node is stopping, or has no thread left"))
       }
       wait(request, lane, milliseconds: timeoutMilliseconds(query))
       return .later
