@@ -7,9 +7,9 @@
 /// removed since the copies were made, each is compared with the index, with its stripe's lock held:
 /// the writer cannot create the key within that, and tells the directory of what it does afterwards.
 struct KeyDirectoryBuild {
-  /// Slots of a table that are looked at with the lock held once: 256 keys or so of 4 KiB at most are
-  /// copied in a tenth of a millisecond.
-  static let slotsPerLock = 256
+  /// Slots of a table that are looked at with the lock held once: as many keys, of 4 KiB at most, are
+  /// copied in well under a millisecond.
+  static let slotsPerLock = 128
   /// Keys that are sorted together, and bytes of these above which no more are added.
   private static let portionKeys = 64 << 10
   private static let portionBytes = 4 << 20

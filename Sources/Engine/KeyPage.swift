@@ -71,6 +71,8 @@ extension Index {
     var start = range.start
     var isIncluded = range.includesStart
     var run = KeyRun()
+    // As much as a leaf holds, mostly, so that memory is not asked for with the lock held.
+    run.reserveCapacity(keys: 256, bytes: 16 << 10)
     var lookedAt = 0
     /// Set when there is no room for another.
     var last: [UInt8]?

@@ -58,8 +58,8 @@ public final class DrivenNode {
     repeat {
       _ = loop.run()
       sentinel.passThrough(store.committer)
-      while driver.awaitedPages > 0, !loop.run() { usleep(50) }
-    } while loop.run()
+      if driver.awaitedPages > 0 { usleep(50) }
+    } while loop.run() || driver.awaitedPages > 0
   }
 
   /// Runs `body` while nothing gets at the part of the index that the key is in.
