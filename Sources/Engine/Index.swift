@@ -29,6 +29,8 @@ public final class Index: @unchecked Sendable {
   private let fullStripes = Atomic(0)
   private let applied = Atomic<UInt64>(0)
   let schedule = ExpirySchedule(stripeCount: stripeCount)
+  /// The keys in order; empty until somebody lists them.
+  public let directory = KeyDirectory()
 
   /// - Parameter shardCount: the number of shards. Unless it is a power of two the order is that of
   ///   its largest power of two that divides it.
@@ -157,6 +159,28 @@ public final class Index: @unchecked Sendable {
     }
   }
 
+  /// Copies keys of one stripe, under its lock: those whose slot hashes are next, of about that many
+  /// slots of its table. Each key is met once from 0 to the end, whatever happens to others between
+  /// the calls.
+  ///
+  /// - Parameter start: a slot hash.
+  /// - Returns: where the next call begins; nil behind the last.
+  package func copyKeys(
+    ofStripe number: Int, from start: UInt64, slots: Int, into run: inout KeyRun
+  ) -> UInt64? {
+    stripes[number].stripe.withLock { stripe in
+      stripe.forEachKey(from: start, slots: slots) { run.append($0) }
+    }
+  }
+
+  /// Calls `body` while the writer can neither create nor remove the key.
+  ///
+  /// - Parameter body: told whether the index has the key.
+  func whileUnchanged(_ key: UnsafeRawBufferPointer, _ body: (_ isPresent: Bool) -> Void) {
+    let hash = hasher(key)
+    stripes[stripeNumber(hash)].stripe.withLock { body($0.entry(key, hash) != nil) }
+  }
+
   /// How many keys do not belong to that shard.
   ///
   /// - Precondition: the range is by a hash that there is.
@@ -200,11 +224,16 @@ public final class Index: @unchecked Sendable {
   ) -> Bool {
     let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
     var old: LargeValue?
-    return change(stripe: stripeNumber(hash)) { stripe in
-      stripe.put(
+    var isNew = false
+    let isReplaced = change(stripe: stripeNumber(hash)) { stripe in
+      let before = stripe.count
+      defer { isNew = stripe.count != before }
+      return stripe.put(
         key, value, large, hash, version: version, expiry: expiry, now: now, hasher: hasher,
         replaced: &old)
     }
+    if isNew, directory.isTracking { directory.insert(key) }
+    return isReplaced
   }
 
   /// - Parameter now: as in `put`.
@@ -213,9 +242,14 @@ public final class Index: @unchecked Sendable {
     _ key: UnsafeRawBufferPointer, _ hash: KeyHash, now: UInt64 = 0
   ) -> Bool {
     var old: LargeValue?
-    return change(stripe: stripeNumber(hash)) { stripe in
-      stripe.remove(key, hash, now: now, hasher: hasher, removed: &old)
+    var isGone = false
+    let isRemoved = change(stripe: stripeNumber(hash)) { stripe in
+      let before = stripe.count
+      defer { isGone = stripe.count != before }
+      return stripe.remove(key, hash, now: now, hasher: hasher, removed: &old)
     }
+    if isGone, directory.isTracking { directory.remove(key) }
+    return isRemoved
   }
 
   /// Removes the keys that do not belong to that shard by that hash, which need not be this index's:
@@ -226,12 +260,18 @@ public final class Index: @unchecked Sendable {
     guard range.count > 1 else { return 0 }
     let isOwn = hash == hasher.kind
     var removed = 0
+    var tracked = KeyRun()
     for index in 0..<Self.stripeCount {
       removed += change(stripe: index) { stripe in
-        stripe.removeAll(hasher: hasher) { key, own in
-          !range.contains(isOwn ? own.shard : hash(key))
+        let isTracking = directory.isTracking
+        return stripe.removeAll(hasher: hasher) { key, own in
+          let isForeign = !range.contains(isOwn ? own.shard : hash(key))
+          if isForeign, isTracking { tracked.append(key) }
+          return isForeign
         }
       }
+      directory.remove(tracked)
+      tracked.removeAll()
     }
     return removed
   }

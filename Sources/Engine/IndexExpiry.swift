@@ -62,8 +62,10 @@ extension Index {
   /// Removes some of them.
   private func removeExpired(at time: UInt64, stripe number: Int) -> Int {
     var large: [LargeValue] = []
+    var tracked = KeyRun()
     var items = 0
     let removed = change(stripe: number) { stripe in
+      let isTracking = directory.isTracking
       var removed = 0
       while items < Self.keysPerLock {
         guard let first = schedule[number].first, first.expiry <= time else { break }
@@ -71,7 +73,8 @@ extension Index {
         items += 1
         var old: LargeValue?
         if stripe.remove(
-          version: item.version, slotHash: item.slotHash, hasher: hasher, removed: &old)
+          version: item.version, slotHash: item.slotHash, hasher: hasher, removed: &old,
+          willRemove: { if isTracking { tracked.append($0) } })
         {
           removed += 1
         }
@@ -81,6 +84,7 @@ extension Index {
       return removed
     }
     countQueued(-items * ExpiryQueue.itemBytes)
+    directory.remove(tracked)
     return removed
   }
 

@@ -210,7 +210,10 @@ public final class Store: Sendable {
 
   private func join() {
     isJoined.withLock { isJoined in
-      if !isJoined { thread.join() }
+      if !isJoined {
+        thread.join()
+        index.directory.stop()
+      }
       isJoined = true
     }
   }

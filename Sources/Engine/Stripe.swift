@@ -176,10 +176,12 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   /// - Parameter removed: as above.
   /// - Returns: false when there is none.
   mutating func remove(
-    version: UInt64, slotHash: UInt32, hasher: KeyHasher, removed: inout LargeValue?
+    version: UInt64, slotHash: UInt32, hasher: KeyHasher, removed: inout LargeValue?,
+    willRemove: (UnsafeRawBufferPointer) -> Void
   ) -> Bool {
     guard let slot = find(version: version, slotHash) else { return false }
     let key = arena.entry(UInt32(truncatingIfNeeded: slots[slot])).key
+    willRemove(key)
     removed = remove(at: slot, KeyHash(shard: hasher.kind(key), slot: slotHash))
     shrink()
     clean(hasher)
@@ -243,6 +245,30 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     for slot in 0...mask where slots[slot] != 0 {
       body(arena.entry(UInt32(truncatingIfNeeded: slots[slot])))
     }
+  }
+
+  /// Calls `body` with the keys whose slot hashes are at least `start`, for about that many slots. What
+  /// the table does between two calls does not matter: a key's slot hash never changes, and the key
+  /// is between its home and the next empty slot.
+  ///
+  /// - Returns: the slot hash from which on there are more slots; nil when there are none.
+  func forEachKey(
+    from start: UInt64, slots slotCount: Int, _ body: (UnsafeRawBufferPointer) -> Void
+  ) -> UInt64? {
+    let first = home(UInt32(start))
+    let last = first + slotCount
+    let isLast = last > mask
+    let end = isLast ? 1 << 32 : UInt64(last) << UInt64(32 - bits)
+    var distance = 0
+    while distance <= mask {
+      let content = slots[(first + distance) & mask]
+      if content == 0, distance >= slotCount || first + distance > mask { break }
+      if content != 0, (start..<end).contains(content >> 32) {
+        body(arena.entry(UInt32(truncatingIfNeeded: content)).key)
+      }
+      distance += 1
+    }
+    return isLast ? nil : end
   }
 
   /// Gives memory back when less than an eighth of the table is used.

@@ -77,6 +77,10 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     registry.gauge(
       "shiplog_memory_bytes", help: "What keys and values take, and what it takes to find them."
     ) { Double(index.memoryBytes) }
+    registry.gauge(
+      "shiplog_directory_bytes",
+      help: "What the keys take in order; 0 until a page is asked for. Not in shiplog_memory_bytes."
+    ) { Double(index.directory.memoryBytes) }
     registry.gauge("shiplog_in_flight_bytes", help: "Writes that wait or are being committed.") {
       Double(store.committer.inFlightBytes)
     }

@@ -107,6 +107,32 @@ package struct ThreadHandle: Sendable {
   #endif
 
   package init(_ run: @escaping @Sendable () -> Void) {
+    switch Self.start(run) {
+    case .success(let started): self = started
+    case .failure(let error):
+      preconditionFailure("cannot start a thread: \(systemMessage(error.code))")
+    }
+  }
+
+  /// The same, for a thread that can be done without.
+  ///
+  /// - Returns: nil when the system has none to give.
+  package static func started(_ run: @escaping @Sendable () -> Void) -> ThreadHandle? {
+    switch start(run) {
+    case .success(let started): started
+    case .failure: nil
+    }
+  }
+
+  private struct Refusal: Error {
+    let code: CInt
+  }
+
+  private init(_ thread: pthread_t) { self.thread = thread }
+
+  private static func start(
+    _ run: @escaping @Sendable () -> Void
+  ) -> Result<ThreadHandle, Refusal> {
     #if canImport(Darwin)
       var thread: pthread_t?
     #else
@@ -123,11 +149,14 @@ package struct ThreadHandle: Sendable {
         #endif
         return nil
       }, argument)
-    precondition(result == 0, "cannot start a thread: \(systemMessage(result))")
+    guard result == 0 else {
+      Unmanaged<Body>.fromOpaque(argument).release()
+      return .failure(Refusal(code: result))
+    }
     #if canImport(Darwin)
-      self.thread = thread!
+      return .success(ThreadHandle(thread!))
     #else
-      self.thread = thread
+      return .success(ThreadHandle(thread))
     #endif
   }
 

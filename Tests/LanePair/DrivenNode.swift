@@ -56,12 +56,34 @@ public final class DrivenNode {
     try driver.configure(channel, usesFastLane: usesFastLane)
   }
 
-  /// Runs until nothing is due and the committer has given everything back.
+  /// Runs until nothing is due, the committer has given everything back, and no page is being made.
   func settle() {
     repeat {
       _ = loop.run()
       sentinel.passThrough(store.committer)
-    } while loop.run()
+      if driver.awaitedPages > 0 { usleep(50) }
+    } while loop.run() || driver.awaitedPages > 0
+  }
+
+  /// Runs `body` while nothing gets at the part of the index that the key is in.
+  public func holding(_ key: [UInt8], _ body: () throws -> Void) rethrows {
+    let state = Monitor((isHeld: false, isReleased: false))
+    let index = store.index
+    let holder = ThreadHandle {
+      key.withUnsafeBytes { key in
+        let isPresent = index.read(key, index.hasher(key)) { _ in
+          state.signal { $0.isHeld = true }
+          state.wait { $0.isReleased ? () : nil }
+        }
+        precondition(isPresent)
+      }
+    }
+    state.wait { $0.isHeld ? () : nil }
+    defer {
+      state.signal { $0.isReleased = true }
+      holder.join()
+    }
+    try body()
   }
 
   /// Lets time pass on the wall clock, which stands still otherwise.

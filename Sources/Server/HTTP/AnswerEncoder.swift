@@ -72,7 +72,9 @@ package struct AnswerEncoder {
   }
 
   /// The same for the standard pipeline.
-  package func head(_ answer: Answer, bodyBytes: Int) -> HTTPResponseHead {
+  ///
+  /// - Parameter next: where the next page begins; only this pipeline has pages.
+  package func head(_ answer: Answer, bodyBytes: Int, next: String? = nil) -> HTTPResponseHead {
     var fields: [(String, String)] = []
     if !answer.status.hasNoBody {
       fields.append(("Content-Length", String(bodyBytes)))
@@ -87,6 +89,7 @@ package struct AnswerEncoder {
         fields.append(("ETag", EntityTag(version: version, epoch: epoch).description))
       }
     }
+    if let next { fields.append(("X-KV-Next", next)) }
     fields += rareFields(answer).map { ($0.name, $0.value) }
     if answer.namesKeepAlive { fields.append(("Connection", "keep-alive")) }
     if answer.closes { fields.append(("Connection", "close")) }

@@ -30,6 +30,9 @@ package struct LoopDriver {
   /// Ends the loop's clock.
   package func stop() { loop.stop() }
 
+  /// Requests whose answers are being made on other threads.
+  package var awaitedPages: Int { loop.pages.count }
+
   /// Connections that have not been closed.
   package var connectionCount: Int { loop.connectionCount }
 }

@@ -32,6 +32,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   private var lanes: [Lane] = []
   /// Requests that wait until a version is readable.
   var waiterCount = 0
+  var pages = PageQueue()
   private var sweep: RepeatedTask?
   private(set) var encoder: AnswerEncoder
   /// The body of the answer that is being made; empty between requests.
@@ -153,6 +154,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   /// Lets every connection end as soon as nothing is in progress on it.
   func drain() {
     isDraining = true
+    drainPages()
     for lane in Array(lanes) { lane.drain() }
   }
 

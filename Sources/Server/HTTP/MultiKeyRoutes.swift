@@ -7,14 +7,11 @@ extension LoopState {
   /// The most that the values of one answer may come to.
   private var answerBytesMax: Int { 32 << 20 }
 
-  /// `GET /kv?key=a&key=b`: a line for each, in the order asked for.
+  /// `GET /kv?key=a&key=b`: a line for each, in the order asked for. Without keys, a page.
   func entries(_ query: Parameters, _ lane: StandardLane) -> Handling {
-    lane.isFor(.multiGet)
     let keys = query.all("key")
-    guard !keys.isEmpty else {
-      writeError("this version has no pages yet: name the keys, as in /kv?key=a&key=b")
-      return .now(Answer(.notImplemented, .json))
-    }
+    guard !keys.isEmpty else { return page(query, lane) }
+    lane.isFor(.multiGet)
     guard keys.allSatisfy({ !$0.isEmpty }) else { return .now(badRequest("a key is empty")) }
     guard keys.allSatisfy({ $0.count <= limits.keyBytesMax }) else {
       writeError("a key is longer than \(limits.keyBytesMax) bytes")

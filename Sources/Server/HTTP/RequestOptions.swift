@@ -20,6 +20,7 @@ extension LoopState {
   /// Requests of one event loop that wait for a version, each of which looks so often.
   private static let waitersMax = 256
   private static let waiterMilliseconds: Int64 = 5
+  private static let timeoutMilliseconds: UInt64 = 5_000
 
   /// Members of the shard: this node.
   private var memberCount: UInt64 { 1 }
@@ -34,7 +35,7 @@ extension LoopState {
           badOption("\(name) must be from 1 to the number of members, \(memberCount)"))
       }
     }
-    var timeout: UInt64 = 5_000
+    var timeout = Self.timeoutMilliseconds
     if let text = query.first("timeout_ms") {
       guard let number = text.withUnsafeBytes({ DecimalText.parse($0) }), number <= 3_600_000
       else { return .refused(badOption("timeout_ms must be a number up to 3600000")) }
@@ -45,6 +46,11 @@ extension LoopState {
       return .refused(badOption("min_version must be an entity tag of this store"))
     }
     return isRead ? judge(tag, timeoutMilliseconds: timeout) : .go
+  }
+
+  /// The `timeout_ms` of a request whose options have been judged.
+  func timeoutMilliseconds(_ query: Parameters) -> UInt64 {
+    query.first("timeout_ms")?.withUnsafeBytes { DecimalText.parse($0) } ?? Self.timeoutMilliseconds
   }
 
   func badOption(_ message: String) -> Answer {

@@ -2,7 +2,7 @@
 package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
-  case restGet, restPut, restDelete, multiGet, batch
+  case restGet, restPut, restDelete, multiGet, page, batch
   case status, health, ready, metrics, snapshot
   case other
 
@@ -20,6 +20,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .restPut: "kv_put"
     case .restDelete: "kv_delete"
     case .multiGet: "kv_multi_get"
+    case .page: "kv_page"
     case .batch: "batch"
     case .status: "status"
     case .health: "health"

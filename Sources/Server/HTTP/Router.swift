@@ -8,6 +8,8 @@ enum Handling {
   case now(Answer)
   /// The body is that value.
   case value(Answer, LargeValue)
+  /// The body is the loop's, and where the next page begins goes with it.
+  case page(Answer, next: String?)
   /// The lane is told later.
   case later
 }

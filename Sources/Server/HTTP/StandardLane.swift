@@ -283,6 +283,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     switch handling {
     case .now(let answer): respond(answer)
     case .value(let answer, let value): respond(answer, value)
+    case .page(let answer, let next): respond(answer, next: next)
     case .later: break
     }
   }
@@ -295,7 +296,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   }
 
   /// Sends an answer whose body is the loop's. On the loop.
-  func respond(_ answer: Answer, _ value: LargeValue? = nil) {
+  func respond(_ answer: Answer, _ value: LargeValue? = nil, next: String? = nil) {
     var answer = answer
     if loop.body.readableBytes > loop.limits.outputBytesMax {
       guard loop.node.chargeAnswer(loop.body.readableBytes, limit: loop.limits.answersBytesMax)
@@ -319,7 +320,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     answer.namesKeepAlive = isVersion10 && !answer.closes
     phase = .sending
     let bodyBytes = value?.bytes.count ?? body.readableBytes
-    let head = loop.encoder.head(answer, bodyBytes: bodyBytes)
+    let head = loop.encoder.head(answer, bodyBytes: bodyBytes, next: next)
     keepsAlive = !answer.closes
     deadline =
       .now() + .seconds(Int64(loop.limits.answerSeconds + body.readableBytes / (64 << 10)))

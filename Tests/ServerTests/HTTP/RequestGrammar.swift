@@ -103,7 +103,8 @@ struct RequestGrammar {
     "/health", "/ready", "/kv?key=a&key=b", "/kv", "/watch", "/purge", "/purge?dry_run=true", "/x",
     "/", "*", "http://x/kv/a", "http:///kv/a", "/next-replication-key", "x", "/get", "/set?key=a",
     "/set?value=b&key=a", "/kv/a#b", "/get?key=a#b", "/get?key=a&key=b",
-    "/set?key=a&value=b&value=c",
+    "/set?key=a&value=b&value=c", "/kv?limit=1", "/kv?prefix=a&limit=2", "/kv?limit=0",
+    "/kv?after=a&until=l&scope=cluster", "/kv?prefix=%ff&after=%", "/kv?limit=2&after=%00",
   ]
 
   private mutating func body(for target: String) -> String {
