@@ -7,6 +7,8 @@ package struct CommitterWork: ~Copyable {
   private let log: LogWriter
   private let index: Index
   private let options: Options
+  /// Who follows the log; nil where nobody can.
+  private let feed: LogFeed?
   private weak let observer: (any CommitterObserver)?
   private let clock: LogClock
 
@@ -42,10 +44,12 @@ package struct CommitterWork: ~Copyable {
 
   package init(
     log: LogWriter, index: Index, options: Options, clock: LogClock,
-    observer: (any CommitterObserver)?
+    observer: (any CommitterObserver)?, feed: LogFeed? = nil
   ) {
     self.log = log
     self.index = index
+    self.feed = feed
+    log.tap = feed?.recent
     self.options = options
     self.clock = clock
     self.observer = observer
@@ -186,7 +190,7 @@ package struct CommitterWork: ~Copyable {
       report.writeNanoseconds = applied - written
       if options.syncPolicy == .always { report.syncNanoseconds = log.lastSyncNanoseconds }
       for item in pending { apply(item, submissions[item.submission]) }
-      index.setApplied(log.position.sequence)
+      setApplied()
       gatherStart = clock.monotonicNanoseconds()
       report.applyNanoseconds = gatherStart - applied
       observer?.committed(report)
@@ -208,6 +212,12 @@ package struct CommitterWork: ~Copyable {
     }
     pending.removeAll(keepingCapacity: true)
     keys.removeAll()
+  }
+
+  /// What was written is durable, as far as the policy asks for that, and in the index.
+  private func setApplied() {
+    index.setApplied(log.position.sequence)
+    feed?.applied(log.position.sequence)
   }
 
   /// No frame was refused just now. A small one gets through where a large one finds no room, so the disk counts as
@@ -267,7 +277,7 @@ package struct CommitterWork: ~Copyable {
     let index = index
     do {
       let next = try log.tick { index.digest().encoded }
-      index.setApplied(log.position.sequence)
+      if log.position.sequence > index.appliedSequence { setApplied() }
       guard let diskFullTime else { return next }
       return min(next ?? .max, diskFullTime + Self.diskFullNanoseconds + 1)
     } catch {

@@ -61,6 +61,9 @@ public final class DrivenNode {
     } while loop.run()
   }
 
+  /// Lets the loop's time pass.
+  func passHour() { loop.embedded.advanceTime(by: .hours(1)) }
+
   /// Runs what is due, without waiting for the committer.
   func step() { _ = loop.run() }
 

@@ -72,10 +72,16 @@ package struct AnswerEncoder {
   }
 
   /// The same for the standard pipeline.
-  package func head(_ answer: Answer, bodyBytes: Int) -> HTTPResponseHead {
+  ///
+  /// - Parameter bodyBytes: nil where the body comes in chunks.
+  package func head(_ answer: Answer, bodyBytes: Int?) -> HTTPResponseHead {
     var fields: [(String, String)] = []
     if !answer.status.hasNoBody {
-      fields.append(("Content-Length", String(bodyBytes)))
+      if let bodyBytes {
+        fields.append(("Content-Length", String(bodyBytes)))
+      } else {
+        fields.append(("Transfer-Encoding", "chunked"))
+      }
       fields.append(("Content-Type", "\(answer.contentType.value)"))
     }
     fields.append(("Date", date))
@@ -100,6 +106,7 @@ package struct AnswerEncoder {
     var fields: [(name: String, value: String)] = []
     if let allow = answer.allow { fields.append(("Allow", "\(allow)")) }
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
+    if let epoch = answer.epoch { fields.append(("X-KV-Epoch", epoch.text)) }
     if let seconds = answer.retryAfterSeconds { fields.append(("Retry-After", String(seconds))) }
     return fields
   }
@@ -107,6 +114,6 @@ package struct AnswerEncoder {
 
 extension Answer {
   fileprivate var hasRareFields: Bool {
-    allow != nil || purged != nil || retryAfterSeconds != nil
+    allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil
   }
 }

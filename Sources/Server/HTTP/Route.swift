@@ -2,7 +2,7 @@
 package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
-  case restGet, restPut, restDelete, multiGet, batch
+  case restGet, restPut, restDelete, multiGet, batch, watch
   case status, health, ready, metrics
   case other
 
@@ -21,6 +21,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .restDelete: "kv_delete"
     case .multiGet: "kv_multi_get"
     case .batch: "batch"
+    case .watch: "watch"
     case .status: "status"
     case .health: "health"
     case .ready: "ready"

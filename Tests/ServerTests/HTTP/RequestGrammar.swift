@@ -95,11 +95,13 @@ struct RequestGrammar {
 
   private static let options = [
     "w=1", "w=2", "r=1", "r=x", "timeout_ms=5", "timeout_ms=", "ttl=5", "min_version=x",
-    "min_version=%221.1-00000000000a11ce%22", "min_version=9.9-00000000000a11ce", "key=other", "=",
+    "min_version=%221.1-00000000000a11ce%22", "min_version=9.9-00000000000a11ce", "min_version=1",
+    "min_version=9999", "key=other", "=",
   ]
   private static let otherTargets = [
-    "/health", "/ready", "/kv?key=a&key=b", "/kv", "/watch", "/purge", "/purge?dry_run=true", "/x",
+    "/health", "/ready", "/kv?key=a&key=b", "/kv", "/purge", "/purge?dry_run=true", "/x",
     "/", "*", "http://x/kv/a", "http:///kv/a", "/next-replication-key", "x", "/get", "/set?key=a",
+    "/watch", "/watch?from=1", "/watch?from=1&prefix=a", "/watch?from=0", "/watch?from=9&epoch=1-0",
     "/set?value=b&key=a", "/kv/a#b", "/get?key=a#b", "/get?key=a&key=b",
     "/set?key=a&value=b&value=c",
   ]
