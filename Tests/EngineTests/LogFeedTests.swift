@@ -230,7 +230,7 @@ import WAL
     let feed = store.feed
     let end = Atomic<UInt64>(.max)
     let results = Mutex<[(from: UInt64, taken: [Taken])]>([])
-    let faults = Mutex<[WALError]>([])
+    let faults = Mutex<[String]>([])
     var threads: [ThreadHandle] = []
     func follow(_ seed: UInt64) {
       threads.append(
@@ -251,7 +251,7 @@ import WAL
               }
             }
           } catch {
-            faults.withLock { $0.append(error) }
+            faults.withLock { $0.append("\(error)") }
           }
           feed.unsubscribe()
           results.withLock { $0.append((from, follower.taken)) }

@@ -16,12 +16,14 @@ import WAL
     var reader = try LogReader(directory: "/data/wal", fileSystem: fixture.disk)
     var headers: [FrameHeader] = []
     var bookmarks: [LogBookmark] = []
-    #expect(reader.bookmark == nil)
+    let none = reader.bookmark
+    #expect(none == nil)
     while case .frame(let header) = try reader.next() {
       headers.append(header)
-      bookmarks.append(try #require(reader.bookmark))
+      if let bookmark = reader.bookmark { bookmarks.append(bookmark) }
     }
-    #expect(headers.count == 41 && Set(bookmarks.map(\.segment)).count > 3)
+    #expect(headers.count == 41 && bookmarks.count == 41)
+    #expect(Set(bookmarks.map(\.segment)).count > 3)
     for (number, bookmark) in bookmarks.enumerated() {
       var again = try LogReader(directory: "/data/wal", from: bookmark, fileSystem: fixture.disk)
       for header in headers.dropFirst(number + 1) {
@@ -36,7 +38,8 @@ import WAL
         continue
       }
       // What is written then is found.
-      #expect(again.bookmark == bookmarks.last)
+      let end = again.bookmark
+      #expect(end == bookmarks.last)
     }
     frame.append(.put, key: fixture.options.directory.utf8.span.bytes, value: RawSpan())
     try writer.commit(&frame)
@@ -62,7 +65,8 @@ import WAL
     }
     var reader = try LogReader(directory: "/data/wal", fileSystem: fixture.disk)
     for _ in 0..<3 { _ = try reader.next() }
-    let good = try #require(reader.bookmark)
+    let found = reader.bookmark
+    let good = try #require(found)
     var others = [good, good, good]
     others[0].origin ^= 1
     others[1].offset += 8

@@ -354,9 +354,9 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     answer.closes = true
     keepsAlive = false
     phase = .sending
-    // Without chunks, for a client that knows none, the end of the connection is that of the answer.
+    // For a client that knows no chunks the answer ends with the connection; a head has none anyhow.
     var head = loop.encoder.head(answer, bodyBytes: nil)
-    if isVersion10 { head.headers.remove(name: "transfer-encoding") }
+    if isVersion10 || isHead { head.headers.remove(name: "transfer-encoding") }
     context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
     guard self.context != nil, !isHead else {
       stream.close()
