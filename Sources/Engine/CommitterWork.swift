@@ -7,6 +7,8 @@ package struct CommitterWork: ~Copyable {
   private let log: LogWriter
   private let index: Index
   private let options: Options
+  /// Who follows the log; nil where nobody can.
+  private let feed: LogFeed?
   private weak let observer: (any CommitterObserver)?
   private let clock: LogClock
 
@@ -52,10 +54,12 @@ package struct CommitterWork: ~Copyable {
 
   package init(
     log: LogWriter, index: Index, options: Options, clock: LogClock,
-    observer: (any CommitterObserver)?
+    observer: (any CommitterObserver)?, feed: LogFeed? = nil
   ) {
     self.log = log
     self.index = index
+    self.feed = feed
+    log.tap = feed?.recent
     self.options = options
     self.clock = clock
     self.observer = observer
@@ -206,7 +210,7 @@ package struct CommitterWork: ~Copyable {
       if options.syncPolicy == .always { report.syncNanoseconds = log.lastSyncNanoseconds }
       for item in pending { apply(item, submissions[item.submission]) }
       endFrame()
-      index.setApplied(log.position.sequence)
+      setApplied()
       gatherStart = clock.monotonicNanoseconds()
       report.applyNanoseconds = gatherStart - applied
       observer?.committed(report)
@@ -233,6 +237,12 @@ package struct CommitterWork: ~Copyable {
   /// What has expired goes behind the records of every frame.
   private func endFrame() {
     index.countExpired(index.endFrame(time: log.frameTimeMilliseconds))
+  }
+
+  /// What was written is durable, as far as the policy asks for that, and in the index.
+  private func setApplied() {
+    index.setApplied(log.position.sequence)
+    feed?.applied(log.position.sequence)
   }
 
   /// No frame was refused just now. A small one gets through where a large one finds no room, so the disk counts as
@@ -298,8 +308,10 @@ package struct CommitterWork: ~Copyable {
     do {
       let needsMark = log.endsWithMark && expiryMark.isDue(index, clock)
       var next = try log.tick(needsMark: needsMark) { index.digest().encoded }
-      endFrame()
-      index.setApplied(log.position.sequence)
+      if log.position.sequence > index.appliedSequence {
+        endFrame()
+        setApplied()
+      }
       if log.endsWithMark, let time = expiryMark.time(index, clock) {
         next = min(next ?? .max, time)
       }

@@ -30,6 +30,16 @@ public final class EpochHistory: Sendable {
     }
   }
 
+  /// Whether somebody who has followed the history of that epoch up to a sequence number has what this
+  /// history has up to there.
+  public func agrees(with epoch: Epoch, through sequence: UInt64) -> Bool {
+    starts.withLock { starts in
+      guard let index = starts.firstIndex(where: { $0.epoch == epoch }) else { return false }
+      // What that epoch has from where this history left it was lost.
+      return index + 1 == starts.count || sequence < starts[index + 1].firstSequence
+    }
+  }
+
   func begin(_ epoch: Epoch, at firstSequence: UInt64) {
     starts.withLock { starts in
       precondition(starts.last.map { $0.epoch < epoch && $0.firstSequence < firstSequence } ?? true)

@@ -27,6 +27,9 @@ public struct StoreOptions: Sendable {
   /// As in the log's options.
   package var origin: UInt64?
 
+  /// What the frames that were committed last take in memory, while somebody follows the log.
+  package var recentBytesMax = RecentFrames.bytesMaxDefault
+
   public init(dataDirectory: String, node: UInt64) {
     self.dataDirectory = dataDirectory
     self.node = node
@@ -59,6 +62,8 @@ public final class Store: Sendable {
   public let progress: LogProgress
   public let origin: UInt64
   public let snapshots: Snapshotter
+  /// The log for those who follow it.
+  public let feed: LogFeed
   private let thread: ThreadHandle
   private let snapshotThread: ThreadHandle?
   private let isJoined = Mutex(false)
@@ -151,6 +156,10 @@ public final class Store: Sendable {
     self.report = report
     progress = log.progress
     origin = log.origin
+    let feed = LogFeed(
+      index: index, directory: options.dataDirectory + "/wal", fileSystem: options.fileSystem,
+      recentBytesMax: options.recentBytesMax)
+    self.feed = feed
     let committer = Committer()
     self.committer = committer
     // Only the new thread touches it from here on.
@@ -174,7 +183,8 @@ public final class Store: Sendable {
       handedOver = nil
       committer.run(
         CommitterWork(
-          log: log, index: index, options: workOptions, clock: options.clock, observer: observer))
+          log: log, index: index, options: workOptions, clock: options.clock, observer: observer,
+          feed: feed))
       // Nobody else gets the directory before the log is closed and its threads are gone.
       withExtendedLifetime(lock) {}
     }

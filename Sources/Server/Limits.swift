@@ -12,6 +12,12 @@ public struct Limits: Sendable {
   public var headerFieldsMax = 256
   public var batchBytesMax = 4 << 20
   public var batchOperationsMax = 10_000
+  /// Watchers of the log, all connections together.
+  public var watchersMax = 1_024
+  /// A watcher hears from the node that often, if only an empty line.
+  public var watchIdleSeconds = 15
+  /// A watcher that takes nothing.
+  public var watchStallSeconds = 300
   public var connectionsMax = 20_000
   /// Bodies that are being received, all connections together.
   public var bodyBytesMax = 64 << 20

@@ -75,6 +75,7 @@ public final class Node: Sendable {
     // Whatever became of the connections: the log is closed in order.
     try state.store.close()
     try drained.get()
+    state.feedReaders.stop()
     try await listener.stop()
   }
 

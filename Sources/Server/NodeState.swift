@@ -18,16 +18,19 @@ final class NodeState: Sendable {
   let startedAt = NIODeadline.now()
   private let bodies = Atomic(0)
   private let answers = Atomic(0)
+  private let watchers = Atomic(0)
+  let feedReaders: FeedReaders
 
   init(
     configuration: Configuration, address: String, store: Store, metrics: ServerMetrics,
-    logger: Logger
+    logger: Logger, feedReaders: FeedReaders = FeedReaders()
   ) {
     self.configuration = configuration
     self.store = store
     self.metrics = metrics
     self.logger = logger
     self.address = address
+    self.feedReaders = feedReaders
     shardName = "default"
     shard = 0
     shardCount = 1
@@ -52,6 +55,13 @@ final class NodeState: Sendable {
   func releaseAnswer(_ bytes: Int) {
     if bytes > 0 { answers.subtract(bytes, ordering: .relaxed) }
   }
+
+  var watcherCount: Int { watchers.load(ordering: .relaxed) }
+
+  /// Counts a watcher; false when there would be too many.
+  func chargeWatcher(limit: Int) -> Bool { Self.charge(watchers, 1, limit) }
+
+  func releaseWatcher() { watchers.subtract(1, ordering: .relaxed) }
 
   private static func charge(_ sum: borrowing Atomic<Int>, _ bytes: Int, _ limit: Int) -> Bool {
     guard sum.add(bytes, ordering: .relaxed).newValue > limit else { return true }

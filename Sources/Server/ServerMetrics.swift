@@ -90,6 +90,9 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     registry.gauge("shiplog_answer_bytes", help: "Large answers that are being sent.") {
       Double(node.answerBytes)
     }
+    registry.gauge("shiplog_watchers", help: "Change feeds that are being sent.") {
+      Double(node.watcherCount)
+    }
     registry.gauge("shiplog_connections", help: "Open connections.") {
       Double(self.connections.load(ordering: .relaxed))
     }

@@ -93,6 +93,41 @@ public struct LogReader: ~Copyable {
     _ = try listAgain()
   }
 
+  /// Reads the log in `directory` from the first frame behind that place.
+  ///
+  /// - Throws: `notRetained` when the log begins behind it.
+  public init(
+    directory: String, from bookmark: LogBookmark,
+    fileSystem: any FileSystem = SystemFileSystem()
+  ) throws(WALError) {
+    self.fileSystem = fileSystem
+    fromSequence = 0
+    returnsFrom = 0
+    origin = bookmark.origin
+    position = bookmark.position
+    list = SegmentList(directory: directory, fileSystem: fileSystem)
+    _ = try listAgain()
+    while open == nil, list.current?.firstSequence == bookmark.segment {
+      guard let file = try list.open(wanted: wanted) else { continue }
+      let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
+      // Whatever else it is now: opened in the usual way, it is judged.
+      guard let header = try? SegmentHeader(parsing: window.bytes(at: 0, count: count).bytes),
+        header.origin == bookmark.origin, header.firstSequence == bookmark.segment
+      else { return }
+      open = OpenSegment(file: file, size: try file.size(), header: header)
+      offset = bookmark.offset
+    }
+  }
+
+  /// The place behind the frame that `next()` returned last; nil when the segment has no number, or
+  /// before the first frame.
+  public var bookmark: LogBookmark? {
+    guard let open, let position, list.current?.firstSequence != nil else { return nil }
+    return LogBookmark(
+      origin: open.header.origin, segment: open.header.firstSequence, offset: offset,
+      position: position)
+  }
+
   /// Reads these segments, in this order, as one log.
   public init(files: [SegmentFile], fileSystem: any FileSystem = SystemFileSystem()) {
     self.fileSystem = fileSystem

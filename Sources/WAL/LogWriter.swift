@@ -36,6 +36,8 @@ public final class LogWriter {
   public private(set) var frameTimeMilliseconds: UInt64 = 0
   /// How far the log has come, for other threads.
   public let progress: LogProgress
+  /// Sees the frames that are written.
+  package var tap: (any FrameTap)?
   /// How long the sync of the last commit took; 0 when it needed none.
   public private(set) var lastSyncNanoseconds: UInt64 = 0
 
@@ -156,11 +158,19 @@ public final class LogWriter {
       timeMilliseconds: time, checksum: checksum
     ) { (header, bytes) throws(WALError) in
       try write(bytes)
+      tap?.wrote(header, bytes, next: bookmark(behind: header))
       return header.position
     }
     frameTimeMilliseconds = time
     active!.end += bytes
     progress.setAppended(position.sequence)
+  }
+
+  /// The place behind a frame that is being written at the end of the active segment.
+  private func bookmark(behind header: FrameHeader) -> LogBookmark {
+    LogBookmark(
+      origin: origin, segment: segments.last!.firstSequence!,
+      offset: active!.end + UInt64(header.frameBytes), position: header.position)
   }
 
   private func write(_ bytes: UnsafeRawBufferPointer) throws(WALError) {

@@ -14,6 +14,7 @@ final class CommitterFixture {
   /// For submissions that nobody waits for.
   let nobody = Nobody()
   let log: LogWriter
+  let feed: LogFeed
   var work: CommitterWork
   private(set) var options: LogOptions
 
@@ -42,7 +43,7 @@ final class CommitterFixture {
 
   init(
     _ disk: SimulatedDisk = SimulatedDisk(seed: 1), policy: SyncPolicy = .always,
-    segmentBytes: UInt64 = 16_384, memoryBytesMax: Int? = nil
+    segmentBytes: UInt64 = 16_384, memoryBytesMax: Int? = nil, recentBytesMax: Int = 8 << 20
   ) throws(WALError) {
     self.disk = disk
     var options = LogOptions(dataDirectory: "/data", node: 7)
@@ -56,9 +57,11 @@ final class CommitterFixture {
     log = try LogRecovery.open(options) { (header, records) throws(WALError) in
       try replay.apply(header, records)
     }.writer
+    feed = LogFeed(
+      index: index, directory: "/data/wal", fileSystem: disk, recentBytesMax: recentBytesMax)
     work = CommitterWork(
       log: log, index: index, options: CommitterWork.Options(memoryBytesMax: memoryBytesMax),
-      clock: options.clock, observer: recorder)
+      clock: options.clock, observer: recorder, feed: feed)
   }
 
   func submission() -> Submission { Submission(owner: nobody) }

@@ -67,6 +67,11 @@ struct DrivenConnection {
       node.settle()
       try collect()
     }
+    // What still waits, waits for time to pass.
+    guard channel.isActive, !gate.isOpen else { return }
+    node.passHour()
+    node.settle()
+    try collect()
   }
 
   private mutating func collect() throws {

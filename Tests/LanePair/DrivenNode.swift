@@ -91,6 +91,9 @@ public final class DrivenNode {
     wall.milliseconds.add(milliseconds, ordering: .relaxed)
   }
 
+  /// Lets the loop's time pass.
+  func passHour() { loop.embedded.advanceTime(by: .hours(1)) }
+
   /// Runs what is due, without waiting for the committer.
   func step() { _ = loop.run() }
 

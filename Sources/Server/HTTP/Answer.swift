@@ -64,6 +64,8 @@ package struct Answer: Sendable {
   package var allow: StaticString?
   /// For how many keys a purge removed, or would.
   package var purged: Int?
+  /// The epoch of the history that the answer tells.
+  package var epoch: Epoch?
   /// Ask again after that long.
   package var retryAfterSeconds: Int?
   /// Says that the connection stays: HTTP/1.0 does not take that for granted.

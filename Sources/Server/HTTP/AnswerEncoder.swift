@@ -73,11 +73,17 @@ package struct AnswerEncoder {
 
   /// The same for the standard pipeline.
   ///
-  /// - Parameter next: where the next page begins; only this pipeline has pages.
-  package func head(_ answer: Answer, bodyBytes: Int, next: String? = nil) -> HTTPResponseHead {
+  /// - Parameters:
+  ///   - bodyBytes: nil where the body comes in chunks.
+  ///   - next: where the next page begins; only this pipeline has pages.
+  package func head(_ answer: Answer, bodyBytes: Int?, next: String? = nil) -> HTTPResponseHead {
     var fields: [(String, String)] = []
     if !answer.status.hasNoBody {
-      fields.append(("Content-Length", String(bodyBytes)))
+      if let bodyBytes {
+        fields.append(("Content-Length", String(bodyBytes)))
+      } else {
+        fields.append(("Transfer-Encoding", "chunked"))
+      }
       fields.append(("Content-Type", "\(answer.contentType.value)"))
     }
     fields.append(("Date", date))
@@ -103,6 +109,7 @@ package struct AnswerEncoder {
     var fields: [(name: String, value: String)] = []
     if let allow = answer.allow { fields.append(("Allow", "\(allow)")) }
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
+    if let epoch = answer.epoch { fields.append(("X-KV-Epoch", epoch.text)) }
     if let seconds = answer.retryAfterSeconds { fields.append(("Retry-After", String(seconds))) }
     return fields
   }
@@ -110,6 +117,6 @@ package struct AnswerEncoder {
 
 extension Answer {
   fileprivate var hasRareFields: Bool {
-    allow != nil || purged != nil || retryAfterSeconds != nil
+    allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil
   }
 }

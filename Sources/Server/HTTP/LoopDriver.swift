@@ -14,7 +14,9 @@ package struct LoopDriver {
     let logger = Logger(label: "shiplog")
     let node = NodeState(
       configuration: configuration, address: configuration.address, store: store,
-      metrics: ServerMetrics(logger: logger) { _ in }, logger: logger)
+      metrics: ServerMetrics(logger: logger) { _ in }, logger: logger,
+      // All on the one loop, which somebody steps through.
+      feedReaders: FeedReaders(threadsMax: 0))
     loop = LoopState(eventLoop: eventLoop, node: node)
     loop.start()
   }

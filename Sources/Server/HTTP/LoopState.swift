@@ -30,9 +30,11 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   private var touched: [Lane] = []
 
   private var lanes: [Lane] = []
-  /// Requests that wait until a version is readable.
-  var waiterCount = 0
   var pages = PageQueue()
+  /// Reads that wait until a version is readable, and the feeds.
+  let waiters: VersionWaiters
+  /// Of those, the reads.
+  var waitingReads: [VersionWaiters.ID] = []
   private var sweep: RepeatedTask?
   private(set) var encoder: AnswerEncoder
   /// The body of the answer that is being made; empty between requests.
@@ -47,6 +49,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     store = node.store
     limits = node.configuration.limits
     metrics = node.metrics
+    waiters = VersionWaiters(eventLoop: eventLoop, feed: store.feed)
     requestMetrics = RequestMetrics(node.metrics.registry)
     encoder = AnswerEncoder(node: node.address, shard: node.shard)
   }
@@ -67,6 +70,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   func stop() {
     sweep?.cancel()
     sweep = nil
+    waiters.stop()
   }
 
   private func tell() {
@@ -156,6 +160,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     isDraining = true
     drainPages()
     for lane in Array(lanes) { lane.drain() }
+    giveUpWaitingReads()
   }
 
   func abortAll() {

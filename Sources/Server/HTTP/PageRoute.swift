@@ -130,7 +130,7 @@ extension LoopState {
     pages.making += 1
     let store = store
     let made = NIOSingletons.posixBlockingThreadPool.runIfActive(eventLoop: eventLoop) {
-      Page(request, of: store.index, now: store.options.clock.wallMilliseconds())
+      Page(request, of: store.index, now: store.nowMilliseconds)
     }
     made.assumeIsolated().whenComplete { result in
       self.pages.making -= 1

@@ -5,21 +5,20 @@ import NIOCore
 enum Options {
   case go
   case refused(Answer)
-  /// That version is not readable here yet: wait for it, until then.
+  /// That version is not readable here yet: wait for it, for a while.
   case wait(Awaited)
 }
 
 /// A version that a read must not be older than.
 struct Awaited {
   let version: UInt64
-  let until: NIODeadline
+  let timeout: TimeAmount
 }
 
 /// `w`, `r`, `timeout_ms` and `min_version`.
 extension LoopState {
-  /// Requests of one event loop that wait for a version, each of which looks so often.
+  /// Requests of one event loop that wait for a version.
   private static let waitersMax = 256
-  private static let waiterMilliseconds: Int64 = 5
   private static let timeoutMilliseconds: UInt64 = 5_000
 
   /// Members of the shard: this node.
@@ -42,10 +41,20 @@ extension LoopState {
       timeout = number
     }
     guard let text = query.text("min_version") else { return .go }
-    guard let tag = EntityTag(text[...]) else {
-      return .refused(badOption("min_version must be an entity tag of this store"))
+    let version: UInt64
+    if let tag = EntityTag(text[...]) {
+      guard !isRead || store.epochs.epoch(of: tag.version) == tag.epoch else {
+        writeError("min_version is of another history")
+        return .refused(Answer(.preconditionFailed, .json))
+      }
+      version = tag.version
+    } else if let number = query.first("min_version")?.withUnsafeBytes({ DecimalText.parse($0) }) {
+      version = number
+    } else {
+      return .refused(badOption("min_version must be an entity tag of this store, or a version"))
     }
-    return isRead ? judge(tag, timeoutMilliseconds: timeout) : .go
+    guard isRead, version > store.index.appliedSequence else { return .go }
+    return .wait(Awaited(version: version, timeout: .milliseconds(Int64(timeout))))
   }
 
   /// The `timeout_ms` of a request whose options have been judged.
@@ -56,18 +65,6 @@ extension LoopState {
   func badOption(_ message: String) -> Answer {
     writeError(message)
     return Answer(.badRequest, .json)
-  }
-
-  /// Whether what is readable here includes that version.
-  private func judge(_ tag: EntityTag, timeoutMilliseconds: UInt64) -> Options {
-    guard store.epochs.epoch(of: tag.version) == tag.epoch else {
-      writeError("min_version is of another history")
-      return .refused(Answer(.preconditionFailed, .json))
-    }
-    if tag.version <= store.index.appliedSequence { return .go }
-    return .wait(
-      Awaited(
-        version: tag.version, until: .now() + .milliseconds(Int64(timeoutMilliseconds))))
   }
 
   private func tooNew() -> Answer {
@@ -81,15 +78,28 @@ extension LoopState {
   func wait(
     _ awaited: Awaited, _ lane: StandardLane, _ handle: @escaping () -> Handling
   ) -> Handling {
-    if store.index.appliedSequence >= awaited.version { return handle() }
-    guard NIODeadline.now() < awaited.until else { return .now(tooNew()) }
-    guard waiterCount < Self.waitersMax else { return .now(tooNew()) }
-    waiterCount += 1
-    eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Self.waiterMilliseconds)) {
-      self.waiterCount -= 1
+    guard waitingReads.count < Self.waitersMax, !isDraining else { return .now(tooNew()) }
+    var timer: Scheduled<Void>?
+    var id: VersionWaiters.ID?
+    let new = waiters.add(awaited.version) { isApplied in
+      timer?.cancel()
+      self.waitingReads.removeAll { $0 == id }
+      lane.awaited = nil
       guard lane.isOpen else { return }
-      lane.deliver(self.wait(awaited, lane, handle))
+      // Judged again: the epoch may be another one by now.
+      lane.deliver(isApplied ? handle() : .now(self.tooNew()))
+    }
+    id = new
+    waitingReads.append(new)
+    lane.awaited = new
+    timer = eventLoop.assumeIsolated().scheduleTask(in: awaited.timeout) {
+      self.waiters.expire(new)
     }
     return .later
+  }
+
+  /// What waits is answered that it is not readable: the node stops.
+  func giveUpWaitingReads() {
+    for id in waitingReads { waiters.expire(id) }
   }
 }

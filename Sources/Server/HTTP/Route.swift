@@ -2,7 +2,7 @@
 package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
-  case restGet, restPut, restDelete, multiGet, page, batch
+  case restGet, restPut, restDelete, multiGet, page, batch, watch
   case status, health, ready, metrics, snapshot
   case other
 
@@ -22,6 +22,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .multiGet: "kv_multi_get"
     case .page: "kv_page"
     case .batch: "batch"
+    case .watch: "watch"
     case .status: "status"
     case .health: "health"
     case .ready: "ready"

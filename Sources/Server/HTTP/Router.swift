@@ -10,6 +10,8 @@ enum Handling {
   case value(Answer, LargeValue)
   /// The body is the loop's, and where the next page begins goes with it.
   case page(Answer, next: String?)
+  /// The body is what the stream sends.
+  case stream(Answer, WatchStream)
   /// The lane is told later.
   case later
 }
@@ -24,8 +26,8 @@ extension LoopState {
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
     case status, health, ready, metrics, makeSnapshot
+    case watch
     case replaced
-    case notYet(StaticString)
     case unknown
 
     init(_ path: [UInt8]) {
@@ -41,7 +43,7 @@ extension LoopState {
       case Paths.ready: self = .ready
       case Paths.metrics: self = .metrics
       case Paths.makeSnapshot: self = .makeSnapshot
-      case Paths.watch: self = .notYet("a change feed")
+      case Paths.watch: self = .watch
       case _ where Paths.replaced.contains(path): self = .replaced
       case _ where path.starts(with: Paths.entryPrefix):
         self = .entry(key: path[Paths.entryPrefix.count...])
@@ -55,7 +57,7 @@ extension LoopState {
 
     var allow: StaticString {
       switch self {
-      case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .notYet:
+      case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch:
         "GET, HEAD"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
@@ -72,7 +74,7 @@ extension LoopState {
       case (.get, .GET), (.get, .HEAD), (.jsonGet, .GET), (.jsonGet, .HEAD), (.localRead, .GET),
         (.localRead, .HEAD), (.entries, .GET), (.entries, .HEAD), (.status, .GET),
         (.status, .HEAD), (.health, .GET), (.health, .HEAD), (.ready, .GET), (.ready, .HEAD),
-        (.metrics, .GET), (.metrics, .HEAD), (.notYet, _),
+        (.metrics, .GET), (.metrics, .HEAD), (.watch, .GET), (.watch, .HEAD),
         (.set, .GET), (.set, .POST), (.set, .PUT),
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
@@ -141,6 +143,7 @@ extension LoopState {
     case .entry(let key): return entry(key, request, query, lane)
     case .entries: return entries(query, lane)
     case .batch: return batch(request, query, lane)
+    case .watch: return watch(query, lane)
     case .status: return status(lane)
     case .health: return health(lane)
     case .ready: return ready(lane)
@@ -149,9 +152,6 @@ extension LoopState {
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")
       return .now(Answer(.gone))
-    case .notYet(let what):
-      writeError("this version has no \(what) yet")
-      return .now(Answer(.notImplemented, .json))
     case .unknown:
       writeError("no such path")
       return .now(Answer(.notFound, .json))

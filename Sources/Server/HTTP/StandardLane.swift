@@ -31,6 +31,11 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private var phase = Phase.idle
   private var queue: [Event] = []
   private var large: LargeBody?
+  /// The answer that is being sent, where it has no end of its own. What the client sends meanwhile is
+  /// dropped: the answer has said that nothing follows it.
+  private var stream: WatchStream?
+  /// The version that the request waits for.
+  var awaited: VersionWaiters.ID?
   /// What this connection's body counts for in the node's bound.
   private var chargedBytes = 0
   /// What its answer counts for in the node's bound.
@@ -118,13 +123,16 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     context = nil
     queue = []
     large = nil
+    stream?.close()
+    stream = nil
+    if let awaited { loop.waiters.expire(awaited) }
     releaseBody()
     releaseAnswer()
     if !isBusy { phase = .closing }
   }
 
   func read(context: ChannelHandlerContext) {
-    if isBusy || !queue.isEmpty { isReadHeld = true } else { context.read() }
+    if stream == nil, isBusy || !queue.isEmpty { isReadHeld = true } else { context.read() }
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -144,12 +152,15 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     if case ChannelEvent.inputClosed = event {
       hasInputEnded = true
       if !isBusy { finish() }
+      // The client is gone, or as good as that.
+      stream?.clientEnded()
     }
     context.fireUserInboundEventTriggered(event)
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     if context.channel.isWritable, large != nil { sendLarge() }
+    if context.channel.isWritable { stream?.goOn() }
     context.fireChannelWritabilityChanged()
   }
 
@@ -163,6 +174,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   // MARK: - Receiving
 
   private func take(_ event: Event) {
+    guard stream == nil else { return }
     if isBusy || !queue.isEmpty {
       queue.append(event)
     } else {
@@ -284,6 +296,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     case .now(let answer): respond(answer)
     case .value(let answer, let value): respond(answer, value)
     case .page(let answer, let next): respond(answer, next: next)
+    case .stream(let answer, let stream): respond(answer, stream)
     case .later: break
     }
   }
@@ -329,6 +342,50 @@ final class StandardLane: Lane, ChannelDuplexHandler {
       if large != nil { return sendLarge() }
       context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
     }
+    end()
+  }
+
+  /// Sends an answer's head; the stream sends the rest, and ends it.
+  private func respond(_ answer: Answer, _ stream: WatchStream) {
+    loop.requestMetrics.answered(route, answer.status, since: start)
+    route = .other
+    releaseBody()
+    guard let context else { return stream.close() }
+    var answer = answer
+    answer.closes = true
+    keepsAlive = false
+    phase = .sending
+    // For a client that knows no chunks the answer ends with the connection; a head has none anyhow.
+    var head = loop.encoder.head(answer, bodyBytes: nil)
+    if isVersion10 || isHead { head.headers.remove(name: "transfer-encoding") }
+    context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
+    guard self.context != nil, !isHead else {
+      stream.close()
+      return end()
+    }
+    queue = []
+    self.stream = stream
+    if isReadHeld {
+      isReadHeld = false
+      context.read()
+    }
+    if hasInputEnded { stream.clientEnded() }
+    if loop.isDraining { stream.end() } else { stream.goOn() }
+  }
+
+  /// Whether the client takes what it is sent.
+  var isWritable: Bool { context?.channel.isWritable ?? false }
+
+  /// Sends a part of a stream.
+  func send(_ bytes: ByteBuffer) {
+    context?.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+  }
+
+  /// The stream has sent everything.
+  func endStream() {
+    stream?.close()
+    stream = nil
+    deadline = .now() + .seconds(Int64(loop.limits.answerSeconds))
     end()
   }
 
@@ -402,6 +459,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   override func timeOut() {
     guard let context else { return }
     if case .closing = phase { return context.close(promise: nil) }
+    if let stream { return stream.timeOut() }
     if isBusy { return context.close(promise: nil) }
     if hasHeadBegun || isReceiving {
       keepsAlive = false
@@ -418,6 +476,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   }
 
   override func drain() {
+    stream?.end()
     if case .idle = phase, queue.isEmpty, !hasHeadBegun { finish() }
   }
 

@@ -36,6 +36,20 @@ package enum JSONText {
     }
   }
 
+  /// Writes what stands between the quotes of a string literal, or a part of that.
+  ///
+  /// - Parameter text: as for `writeString`; it may begin and end within a character.
+  package static func writeStringContent(
+    _ text: UnsafeRawBufferPointer, into buffer: inout ByteBuffer
+  ) {
+    QuotedText.write(text, into: &buffer, growth: 6, isQuoted: false) {
+      $0.marks(below: 0x20) | $0.marks(equalTo: 0x22) | $0.marks(equalTo: 0x5C)
+    } escape: { index, output in
+      writeEscape(text[index], into: &output)
+      return 1
+    }
+  }
+
   private static func writeEscape(_ byte: UInt8, into output: inout ByteOutput) {
     switch byte {
     case 0x22: output.append("\\\"")

@@ -109,6 +109,22 @@ final class HTTPConnection {
     }
   }
 
+  /// The next chunk of an answer whose head has been received; nil at its end.
+  func receiveChunk() throws -> [UInt8]? {
+    while true {
+      if let line = received.firstRange(of: Array("\r\n".utf8)) {
+        let text = String(decoding: received[..<line.lowerBound], as: UTF8.self)
+        guard let count = Int(text, radix: 16) else { throw ConnectionError.malformed(text) }
+        let end = line.upperBound + count
+        while received.count < end + 2 { try receiveMore() }
+        let chunk = Array(received[line.upperBound..<end])
+        received.removeFirst(end + 2)
+        return count == 0 ? nil : chunk
+      }
+      try receiveMore()
+    }
+  }
+
   func exchange(_ request: HTTPRequest) throws -> HTTPAnswer {
     try send(request)
     return try receive()

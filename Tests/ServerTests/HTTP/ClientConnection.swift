@@ -81,6 +81,42 @@ final class ClientConnection {
     }
   }
 
+  /// The head of an answer that comes in chunks.
+  func head() async throws -> ClientAnswer {
+    let end = Array("\r\n\r\n".utf8)
+    while true {
+      if let head = received.firstRange(of: end) {
+        let answer = try ClientAnswer(head: received[..<head.lowerBound])
+        received.removeSubrange(..<head.upperBound)
+        return answer
+      }
+      try await receiveMore()
+    }
+  }
+
+  func bytes(_ count: Int) async throws -> [UInt8] {
+    while received.count < count { try await receiveMore() }
+    defer { received.removeFirst(count) }
+    return Array(received.prefix(count))
+  }
+
+  /// The next chunk of an answer; nil at its end.
+  func chunk() async throws -> [UInt8]? {
+    let end = Array("\r\n".utf8)
+    while true {
+      if let line = received.firstRange(of: end) {
+        let text = String(decoding: received[..<line.lowerBound], as: UTF8.self)
+        guard let count = Int(text, radix: 16) else { throw Failure.malformed(text) }
+        let whole = line.upperBound + count + end.count
+        while received.count < whole { try await receiveMore() }
+        let chunk = Array(received[line.upperBound..<line.upperBound + count])
+        received.removeSubrange(..<whole)
+        return count == 0 ? nil : chunk
+      }
+      try await receiveMore()
+    }
+  }
+
   /// Sends a request and takes the answer.
   func ask(
     _ method: String, _ target: String, _ headers: [String] = [], body: String = ""

@@ -151,6 +151,12 @@ import Testing
       let batch = String(repeating: #"{"op":"put","key":"a","value":"w"}"# + "\n", count: 100)
       try await #expect(node.ask("POST", "/batch", body: batch).status == 200)
       try await #expect(client.answer().text == "w")
+      // A version alone will do.
+      let version = try Self.version(first)
+      try await #expect(client.ask("GET", "/kv/a?min_version=\(version + 100)").text == "w")
+      let far = try await client.ask(
+        "GET", "/get?key=a&min_version=\(version + 9_999)&timeout_ms=0")
+      #expect(far.status == 503)
       let other = "1.9-" + plain.suffix(16)
       try await #expect(client.ask("GET", "/kv/a?min_version=\(other)").status == 412)
       try await #expect(client.ask("GET", "/kv/a?min_version=x").status == 400)

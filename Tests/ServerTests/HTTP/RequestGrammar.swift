@@ -97,11 +97,13 @@ struct RequestGrammar {
     "w=1", "w=2", "r=1", "r=x", "timeout_ms=5", "timeout_ms=", "ttl=5", "ttl=1", "ttl=1", "ttl=2",
     "ttl=", "ttl=0", "ttl=1.5", "ttl=+1", "ttl=%31", "ttl=3155760001", "ttl=1&ttl=x",
     "min_version=x",
-    "min_version=%221.1-00000000000a11ce%22", "min_version=9.9-00000000000a11ce", "key=other", "=",
+    "min_version=%221.1-00000000000a11ce%22", "min_version=9.9-00000000000a11ce", "min_version=1",
+    "min_version=9999", "key=other", "=",
   ]
   private static let otherTargets = [
-    "/health", "/ready", "/kv?key=a&key=b", "/kv", "/watch", "/purge", "/purge?dry_run=true", "/x",
+    "/health", "/ready", "/kv?key=a&key=b", "/kv", "/purge", "/purge?dry_run=true", "/x",
     "/", "*", "http://x/kv/a", "http:///kv/a", "/next-replication-key", "x", "/get", "/set?key=a",
+    "/watch", "/watch?from=1", "/watch?from=1&prefix=a", "/watch?from=0", "/watch?from=9&epoch=1-0",
     "/set?value=b&key=a", "/kv/a#b", "/get?key=a#b", "/get?key=a&key=b",
     "/set?key=a&value=b&value=c", "/kv?limit=1", "/kv?prefix=a&limit=2", "/kv?limit=0",
     "/kv?after=a&until=l&scope=cluster", "/kv?prefix=%ff&after=%", "/kv?limit=2&after=%00",

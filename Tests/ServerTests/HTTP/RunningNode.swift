@@ -74,6 +74,8 @@ final class RunningNode: Sendable {
     try await connect().ask(method, target, headers, body: body)
   }
 
+  var dataDirectory: String { directory.path }
+
   /// The address that the node gives as its own.
   var address: String { node.address }
 }
