@@ -248,8 +248,9 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     let hash = loop.store.index.hasher(key)
     switch request.route {
     case .classicSet, .restPut:
+      let seconds = request.ttlSeconds
       let expiry =
-        request.ttlSeconds == 0 ? nil : loop.store.nowMilliseconds + request.ttlSeconds * 1_000
+        seconds == 0 ? nil : TimeToLive.expiry(of: seconds, now: loop.store.nowMilliseconds)
       loop.gather().put(key, value, hash, expiry: expiry, token: token)
     default: loop.gather().delete(key, hash, token: token)
     }

@@ -2,9 +2,9 @@
 ///
 /// Recognises `GET /get?key=K`, `GET|POST|PUT /set?key=K&value=V`, `GET|POST|DELETE /delete?key=K`,
 /// `GET /get/K`, `GET /local_read/K` and `GET|HEAD|PUT|DELETE /kv/K` of HTTP/1.1, with a `ttl` behind
-/// what is stored, where nothing unusual is in line and headers. Everything else is the standard pipeline's, which says what is
-/// wrong with it, if anything. So what is recognised here must be a subset of what is valid there,
-/// with the same meaning.
+/// what is stored, where nothing unusual is in line and headers. Everything else is the standard
+/// pipeline's, which says what is wrong with it, if anything. So what is recognised here must be a
+/// subset of what is valid there, with the same meaning.
 package struct FastRequest: Equatable {
   package enum Outcome: Equatable {
     /// Bytes are missing.

@@ -32,7 +32,14 @@ package struct TimeToLive: Equatable, Sendable {
 
   /// When the value expires; milliseconds since 1970, as the time now.
   package func expiry(now: @autoclosure () -> UInt64) -> UInt64? {
-    seconds.map { now() + $0 * 1_000 }
+    seconds.map { Self.expiry(of: $0, now: now()) }
+  }
+
+  /// The same; as far ahead as there is time where a broken clock has come near its end.
+  @inline(__always)
+  static func expiry(of seconds: UInt64, now: UInt64) -> UInt64 {
+    let (expiry, overflowed) = now.addingReportingOverflow(seconds * 1_000)
+    return overflowed ? .max : expiry
   }
 }
 

@@ -32,7 +32,9 @@ extension NodeProcessTests {
       throw Timeout()
     }
 
-    @Test("are gone, and stay gone when it is killed", arguments: ["on", "off"], ["always", "none"])
+    @Test(
+      "are gone, and stay gone when it is killed", arguments: ["on", "off"],
+      ["always", "none"])
     func killedBehind(lane: String, sync: String) async throws {
       let directory = try TemporaryDirectory()
       var settings = ServedNode.Settings(in: directory)

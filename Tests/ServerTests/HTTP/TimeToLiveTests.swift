@@ -170,6 +170,13 @@ import Testing
     }
   }
 
+  @Test func aClockNearItsEndLetsNothingOverflow() {
+    let most = TimeToLive(Array("3155760000".utf8))
+    #expect(most?.expiry(now: 0) == 3_155_760_000_000)
+    #expect(most?.expiry(now: .max - 5) == .max)
+    #expect(TimeToLive(nil) == .unbounded && TimeToLive.unbounded.expiry(now: 1) == nil)
+  }
+
   @Test func aRefusalSaysWhatATimeIs() throws {
     try Self.with(.fast) { _, node in
       let answer = try Self.ask(node, .fast, "PUT /kv/k?ttl=0", body: "v")
