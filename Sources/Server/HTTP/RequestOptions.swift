@@ -67,8 +67,10 @@ extension LoopState {
     return Answer(.badRequest, .json)
   }
 
-  private func tooNew() -> Answer {
-    writeError("min_version is not readable here yet")
+  private func tooNew(
+    _ reason: String = "min_version is not readable here yet"
+  ) -> Answer {
+    writeError(reason)
     var answer = Answer(.unavailable, .json)
     answer.retryAfterSeconds = 1
     return answer
@@ -78,7 +80,10 @@ extension LoopState {
   func wait(
     _ awaited: Awaited, _ lane: StandardLane, _ handle: @escaping () -> Handling
   ) -> Handling {
-    guard waitingReads.count < Self.waitersMax, !isDraining else { return .now(tooNew()) }
+    guard waitingReads.count < Self.waitersMax else {
+      return .now(tooNew("too many requests wait for a version"))
+    }
+    guard !isDraining else { return .now(tooNew()) }
     var timer: Scheduled<Void>?
     var id: VersionWaiters.ID?
     let new = waiters.add(awaited.version) { isApplied in

@@ -164,6 +164,28 @@ import Testing
   }
 
   @Test(arguments: ConfiguredLane.allCases)
+  func readsThatWaitAreBoundedAndLetGoByAStop(lane: ConfiguredLane) async throws {
+    let node = try await RunningNode.start(lane)
+    let clients = try (0..<300).map { _ in try node.connect() }
+    for client in clients {
+      try client.send("GET", "/kv/a?min_version=1000000&timeout_ms=3600000")
+    }
+    let refused = #"route="kv_get",status="503"} 44"#
+    while try await !node.ask("GET", "/metrics").text.contains(refused) {}
+    async let stopping: Void = node.stop()
+    var waited = 0
+    for client in clients {
+      let answer = try await client.answer()
+      #expect(answer.status == 503 && answer["retry-after"] == "1")
+      if answer.text.contains("too many") { continue }
+      waited += 1
+      #expect(answer["connection"] == "close")
+    }
+    #expect(waited == 256)
+    try await stopping
+  }
+
+  @Test(arguments: ConfiguredLane.allCases)
   func quorumsOfMoreThanThisNodeAreRefused(lane: ConfiguredLane) async throws {
     try await RunningNode.with(lane) { node in
       let client = try node.connect()
