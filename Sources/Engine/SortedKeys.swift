@@ -2,7 +2,7 @@
 /// Computing Surveys 11, 1979) with separators cut to what they need (Bayer and Unterauer, "Prefix
 /// B-Trees", ACM TODS 2, 1977).
 ///
-/// Adding, removing and finding take O(log n). Memory is about that of the keys and 6 bytes each.
+/// Adding, removing and finding take O(log n). Memory is that of the keys and about 6 bytes each.
 ///
 /// `@unchecked Sendable`: it alone refers to its nodes, so whoever has it has them.
 struct SortedKeys: ~Copyable, @unchecked Sendable {
@@ -68,7 +68,9 @@ struct SortedKeys: ~Copyable, @unchecked Sendable {
       count += 1
       change(node) { $0.block.insert(key, at: index) }
       guard node.block.liveBytes > Self.nodeBytesMax, node.block.count > 1 else { return nil }
-      return cutLeaf(node)
+      // Where keys come in order, what is behind them is full.
+      let isLast = index == node.block.count - 1
+      return cutLeaf(node, at: isLast ? index : node.block.middle(atMost: node.block.count - 1))
     }
     let place = node.block.upperBound(key)
     guard let cut = insert(key, into: node.children[place]) else { return nil }
@@ -81,8 +83,7 @@ struct SortedKeys: ~Copyable, @unchecked Sendable {
     return cutInner(node)
   }
 
-  private mutating func cutLeaf(_ node: Node) -> Cut {
-    let index = node.block.middle(atMost: node.block.count - 1)
+  private mutating func cutLeaf(_ node: Node, at index: Int) -> Cut {
     let separator = Self.separator(node.block[index - 1], node.block[index])
     var upper: Node?
     change(node) { upper = Node($0.block.split(at: index)) }

@@ -223,6 +223,31 @@ import Testing
   }
 
   @Test(arguments: ConfiguredLane.allCases)
+  func aNodeThatIsStoppedWhileItPutsKeysInOrderAnswersAndStops(
+    lane: ConfiguredLane
+  ) async throws {
+    let node = try await RunningNode.start(lane)
+    do {
+      let client = try node.connect()
+      try await Self.put((0..<100_000).map { "key-\($0)" }, client)
+      let waiting = try (0..<10).map { _ in try node.connect() }
+      for client in waiting { try client.send("GET", "/kv?limit=5&timeout_ms=3600000") }
+      async let stopping: Void = node.stop()
+      for client in waiting {
+        do {
+          let answer = try await client.answer()
+          #expect([200, 503].contains(answer.status))
+          #expect(answer.text.hasPrefix(answer.status == 200 ? #"{"key":"# : #"{"error":"#))
+        } catch ClientConnection.Failure.ended(after: "") {
+          // Nothing of it had been read.
+        }
+      }
+      try await stopping
+    }
+    try await node.reopened().stop()
+  }
+
+  @Test(arguments: ConfiguredLane.allCases)
   func theOrderTakesMemoryOnceSomebodyHasAsked(lane: ConfiguredLane) async throws {
     try await RunningNode.with(lane) { node in
       let client = try node.connect()
