@@ -16,7 +16,7 @@ struct PageQueue {
   }
 
   /// Requests that wait or are being answered, at most.
-  static let requestsMax = 256
+  static let requestsMax = 1_024
 
   var waiting: [Waiter] = []
   /// Pages that are being made, off the loop.
