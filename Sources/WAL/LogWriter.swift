@@ -154,7 +154,9 @@ public final class LogWriter {
       timeMilliseconds: options.clock.wallMilliseconds(), checksum: checksum
     ) { (header, bytes) throws(WALError) in
       try write(bytes)
-      tap?.wrote(header, bytes, next: bookmark(behind: header))
+      if let tap, tap.wantsFrames {
+        tap.wrote(header, bytes, next: bookmark(behind: header))
+      }
       return header.position
     }
     active!.end += bytes
