@@ -47,7 +47,7 @@ package final class RecentFrames: FrameTap, Sendable {
     _ = dropped
   }
 
-  package var hasSubscribers: Bool { subscribers.load(ordering: .relaxed) > 0 }
+  package var wantsFrames: Bool { subscribers.load(ordering: .relaxed) > 0 }
 
   /// The frame that holds that sequence number, if it is here.
   package func frame(holding sequence: UInt64) -> RecentFrame? {
@@ -76,14 +76,14 @@ package final class RecentFrames: FrameTap, Sendable {
   package func wrote(
     _ header: FrameHeader, _ frame: UnsafeRawBufferPointer, next: LogBookmark
   ) {
-    guard hasSubscribers, frame.count + Self.frameOverheadBytes <= bytesMax else { return }
+    guard frame.count + Self.frameOverheadBytes <= bytesMax else { return }
     let copy = RecentFrame(header, copying: frame, next: next)
     state.withLock { $0.staged.append(copy) }
   }
 
   /// Shows the frames that were written: they are durable and applied up to that number.
   package func show(through sequence: UInt64) {
-    guard hasSubscribers else { return }
+    guard wantsFrames else { return }
     var dropped: [RecentFrame] = []
     state.withLock { state in
       while let frame = state.staged.first, frame.header.lastSequence <= sequence {

@@ -158,7 +158,9 @@ public final class LogWriter {
       timeMilliseconds: time, checksum: checksum
     ) { (header, bytes) throws(WALError) in
       try write(bytes)
-      tap?.wrote(header, bytes, next: bookmark(behind: header))
+      if let tap, tap.wantsFrames {
+        tap.wrote(header, bytes, next: bookmark(behind: header))
+      }
       return header.position
     }
     frameTimeMilliseconds = time

@@ -25,6 +25,8 @@ package struct ChangeEncoder: Sendable {
   /// The epoch that the reader knows of.
   private var epoch: Epoch
   private var openValue: OpenValue?
+  /// Whether nothing is begun any more: only a line that is open is finished.
+  package var beginsNothing = false
 
   /// - Parameters:
   ///   - from: the first sequence number that is wanted.
@@ -44,7 +46,7 @@ package struct ChangeEncoder: Sendable {
   /// - Parameters:
   ///   - records: the frame's records, with their padding.
   ///   - bytesMax: nothing is begun once so much is in the buffer.
-  /// - Returns: false when there is more in the frame.
+  /// - Returns: false when there is more in the frame, or nothing more is begun.
   package mutating func encode(
     _ header: FrameHeader, _ records: UnsafeRawBufferPointer, into buffer: inout ByteBuffer,
     bytesMax: Int
@@ -54,7 +56,7 @@ package struct ChangeEncoder: Sendable {
     while let record = Self.next(&cursor, records.bytes) {
       if sequence >= next {
         next = sequence
-        guard buffer.readableBytes < bytesMax,
+        guard buffer.readableBytes < bytesMax, openValue != nil || !beginsNothing,
           write(record, records, sequence, header.epoch, into: &buffer, bytesMax)
         else { return false }
         next = sequence + 1

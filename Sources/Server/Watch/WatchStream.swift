@@ -12,7 +12,7 @@ import WAL
 /// the encoder.
 final class WatchStream: @unchecked Sendable {
   /// A piece has at most so much, and the encoder's last step.
-  private static let pieceBytes = 128 << 10
+  private static let pieceBytes = 384 << 10
   /// Frames that one stream looks at before others have their turn: on the loop, on a reader thread.
   private static let turnBytes = 1 << 20
   private static let readBytes = 4 << 20
@@ -86,6 +86,7 @@ final class WatchStream: @unchecked Sendable {
   /// Ends in order, behind the line that it is in.
   func end() {
     isEnding = true
+    encoder.beginsNothing = true
     goOn()
   }
 
@@ -193,6 +194,7 @@ final class WatchStream: @unchecked Sendable {
       guard !self.isClosed else { return done(nil) }
       self.cursor = reading.cursor
       self.encoder = reading.encoder
+      self.encoder.beginsNothing = self.isEnding
       self.piece = reading.piece
       done(reading.error)
     }

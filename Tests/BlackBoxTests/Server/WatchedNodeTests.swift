@@ -101,7 +101,7 @@ extension NodeProcessTests {
       for round in 0..<6 {
         settings.flags = [
           "--segment-bytes", ["16384", "65536", "1048576"][round % 3],
-          "--fast-lane", round % 2 == 0 ? "on" : "off",
+          "--fast-lane", round % 2 == 0 ? "on" : "off", "--threads", ["1", "3"][round % 2],
         ]
         if round % 2 == 1 { watchers.append(Watcher()) }
         let node = try await ServedNode.start(settings)

@@ -121,6 +121,24 @@ import WAL
       ])
   }
 
+  @Test func anEncoderThatBeginsNothingFinishesItsLine() throws {
+    let value = [UInt8](repeating: 65, count: 100_000)
+    let frames = try Self.frames([Self.put([65], value), Self.delete("b")])
+    var encoder = ChangeEncoder(from: 2, prefix: [], epoch: Self.epoch)
+    var buffer = ByteBuffer()
+    let encode = { (number: Int, most: Int) in
+      frames[number].records.withUnsafeBytes {
+        encoder.encode(frames[number].header, $0, into: &buffer, bytesMax: most)
+      }
+    }
+    #expect(!encode(1, 10))
+    encoder.beginsNothing = true
+    #expect(encode(1, 1 << 20))
+    #expect(!encode(2, 1 << 20))
+    let text = String(buffer: buffer)
+    #expect(text.hasSuffix("A\"}\n") && text.split(separator: "\n").count == 1)
+  }
+
   @Test func aFrameInPiecesIsTheSameAsAtOnce() throws {
     var random = SeededRandom(seed: 7)
     let text = (0..<200_000).map { _ in UInt8(random.below(128)) }
