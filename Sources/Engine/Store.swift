@@ -22,6 +22,8 @@ public struct StoreOptions: Sendable {
   public var snapshotBytesPerSecond: Int? = 128 << 20
   public var fileSystem: any FileSystem = SystemFileSystem()
   public var clock = LogClock.system
+  /// Is told how far opening is.
+  public var progress: StartProgress?
   /// As in the log's options.
   package var usesThreads = true
   /// As in the log's options.
@@ -75,7 +77,7 @@ public final class Store: Sendable {
   /// A log that was cut, or not closed in order under a relaxed policy, begins a new epoch: there is
   /// nobody else here to ask for what it may have lost.
   ///
-  /// - Throws: `locked`, `damaged`, or that of a system call. Nothing is left running then.
+  /// - Throws: `locked`, `damaged`, `cancelled`, or that of a system call. Nothing is left running then.
   public static func open(
     _ options: StoreOptions, observer: (any CommitterObserver)? = nil,
     snapshotObserver: (any SnapshotObserver)? = nil
@@ -87,7 +89,8 @@ public final class Store: Sendable {
     try directory.prepare()
     let base = try SnapshotBase.load(
       directory, hash: options.hash, shardCount: options.shardCount,
-      threads: options.usesThreads ? processorCount() : 1, clock: options.clock)
+      threads: options.usesThreads ? processorCount() : 1, clock: options.clock,
+      progress: options.progress)
     let index = base.index
     let epochs = EpochHistory()
     for start in base.file?.header.epochs ?? [] {
@@ -101,6 +104,7 @@ public final class Store: Sendable {
     logOptions.usesThreads = options.usesThreads
     logOptions.origin = options.origin
     logOptions.base = base.file?.header.base
+    logOptions.progress = options.progress
     var replay = Replay(
       index: index, epochs: epochs, frameTime: base.file?.header.frameTimeMilliseconds ?? 0)
     let opened: (writer: LogWriter, report: RecoveryReport)

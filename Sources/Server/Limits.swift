@@ -19,6 +19,10 @@ public struct Limits: Sendable {
   /// A watcher that takes nothing.
   public var watchStallSeconds = 300
   public var connectionsMax = 20_000
+  /// Connections that are answered at a time before the node has its data; others wait for that.
+  public var startingConnectionsMax = 64
+  /// A connection of those, until its request's head is there.
+  public var startingSeconds = 2
   /// Bodies that are being received, all connections together.
   public var bodyBytesMax = 64 << 20
   /// Answers above `outputBytesMax` that are being sent, all connections together.

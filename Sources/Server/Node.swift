@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Logging
 import NIOCore
+import NIOPosix
 import Sharding
 import WAL
 
@@ -14,16 +15,50 @@ public final class Node: Sendable {
   public var address: String { state.address }
   public var report: StoreReport { state.store.report }
 
-  /// Recovers the store and begins to listen.
+  /// Takes the address, recovers the store, and serves. Who connects before that is told how far it is.
   ///
-  /// - Parameter onFailure: called, on one of the node's threads, when the log takes no more writes,
-  ///   which means that nothing is acknowledged from then on, or when no connection is taken any more.
-  ///   The process had better end.
-  /// - Throws: `WALError` about the data, `NodeError` about the address.
+  /// - Parameters:
+  ///   - progress: how far it is; ends the start with `WALError.cancelled` when it is cancelled.
+  ///   - prepare: called when the address is the node's, before anything is done in the data directory.
+  ///     Gets the port.
+  ///   - onFailure: called, on one of the node's threads, when the log takes no more writes, which means
+  ///     that nothing is acknowledged from then on, or when no connection is taken any more. The
+  ///     process had better end.
+  /// - Throws: `WALError` about the data, `NodeError` about the address, what `prepare` throws. The
+  ///   address is free again then.
   public static func start(
-    _ configuration: Configuration, logger: Logger,
+    _ configuration: Configuration, logger: Logger, progress: StartProgress = StartProgress(),
+    prepare: (_ port: Int?) async throws -> Void = { _ in },
     onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> Node {
+    let listener: Listener
+    do {
+      listener = try await Listener.bind(configuration, progress: progress) {
+        onFailure(NodeError.listenerLost(address: configuration.address))
+      }
+    } catch {
+      throw NodeError.cannotListen(address: configuration.address, reason: Self.reason(error))
+    }
+    do {
+      try await prepare(listener.port)
+      let state = try await open(configuration, progress, logger: logger, onFailure: onFailure)
+      do {
+        try await listener.open(state)
+      } catch {
+        try state.store.close()
+        throw error
+      }
+      return Node(state, listener)
+    } catch {
+      try await listener.abandon()
+      throw error
+    }
+  }
+
+  private static func open(
+    _ configuration: Configuration, _ progress: StartProgress, logger: Logger,
+    onFailure: @escaping @Sendable (any Error) -> Void
+  ) async throws -> NodeState {
     let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
     var options = StoreOptions(
       dataDirectory: configuration.dataDirectory,
@@ -33,27 +68,17 @@ public final class Node: Sendable {
     options.memoryBytesMax = configuration.memoryBytesMax
     options.snapshotLogBytes = configuration.snapshotLogBytes
     options.retainBytes = configuration.retainBytes
-    let store = try Store.open(options, observer: metrics, snapshotObserver: metrics)
-    do {
-      log(store.report, store, logger)
-      let state = NodeState(
-        configuration: configuration, address: configuration.address, store: store,
-        metrics: metrics, logger: logger)
-      metrics.register(state)
-      let listener: Listener
-      do {
-        listener = try await Listener.start(
-          state, threads: configuration.threads ?? max(1, System.coreCount - 1)
-        ) { onFailure(NodeError.listenerLost(address: configuration.address)) }
-      } catch {
-        throw NodeError.cannotListen(
-          address: configuration.address, reason: Self.reason(error))
-      }
-      return Node(state, listener)
-    } catch {
-      try store.close()
-      throw error
+    options.progress = progress
+    // It takes as long as there is data: the threads of tasks have signals to handle meanwhile.
+    let store = try await NIOSingletons.posixBlockingThreadPool.runIfActive { [options] in
+      try Store.open(options, observer: metrics, snapshotObserver: metrics)
     }
+    log(store.report, store, logger)
+    let state = NodeState(
+      configuration: configuration, address: configuration.address, store: store,
+      metrics: metrics, logger: logger)
+    metrics.register(state)
+    return state
   }
 
   private init(_ state: NodeState, _ listener: Listener) {

@@ -20,6 +20,8 @@ public struct LogOptions: Sendable {
   public var origin: UInt64?
   public var fileSystem: any FileSystem = SystemFileSystem()
   public var clock = LogClock.system
+  /// Is told how far opening the log is.
+  public var progress: StartProgress?
   /// False where a test does the background's work step by step.
   package var usesThreads = true
 

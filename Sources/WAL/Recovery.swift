@@ -89,11 +89,12 @@ public struct LogRecovery: ~Copyable {
     reader.knownDurable = max(
       clean?.position.sequence ?? 0, options.base?.position.sequence ?? 0)
     let damage: Damage?
-    switch try read(&reader, replay) {
+    switch try read(&reader, progress(found), replay) {
     case .end: damage = nil
     case .torn(let torn): damage = torn
     case .beforeBase: return try beginBehindBase(found, clean, isEpochDue: isEpochDue)
     }
+    options.progress?.begin(.finishing)
     try checkEnd(reader, clean)
     report.wasClean = damage == nil && clean?.position == report.position
     report.needsNewEpoch = isEpochDue || damage != nil || (wasRelaxed && !report.wasClean)
@@ -197,6 +198,13 @@ public struct LogRecovery: ~Copyable {
         finding: .missing(through: found - 1)))
   }
 
+  private func progress(_ segments: [SegmentFile]) throws(WALError) -> ReplayProgress? {
+    guard let progress = options.progress else { return nil }
+    return try ReplayProgress(
+      progress, segments, from: (options.base?.position.sequence ?? 0) + 1,
+      fileSystem: options.fileSystem)
+  }
+
   /// How reading the log ended.
   private enum Ending {
     case end
@@ -206,12 +214,15 @@ public struct LogRecovery: ~Copyable {
   }
 
   private mutating func read(
-    _ reader: inout LogReader, _ replay: (FrameHeader, RawSpan) throws(WALError) -> Void
+    _ reader: inout LogReader, _ progress: ReplayProgress?,
+    _ replay: (FrameHeader, RawSpan) throws(WALError) -> Void
   ) throws(WALError) -> Ending {
     let base = options.base
+    var progress = progress
     var isFirst = true
     while true {
       let event = try reader.next()
+      try progress?.passed(reader)
       if isFirst, let header = reader.segmentHeader {
         isFirst = false
         report.firstSequence = header.firstSequence
@@ -387,6 +398,7 @@ public struct LogRecovery: ~Copyable {
       let size = try file.size()
       var offset: UInt64 = 0
       while offset < size {
+        try options.progress?.check()
         let bytes = try file.bytes(at: offset, count: min(1 << 20, Int(size - offset)))
         guard !bytes.isEmpty else {
           throw .system(.read, path: file.path, errno: systemIOError)

@@ -12,10 +12,10 @@ struct SnapshotBase {
 
   /// Loads the newest snapshot that is whole.
   ///
-  /// - Throws: `setting` when one is of a later version, or of other shards; that of a system call.
+  /// - Throws: `setting` when one is of a later version, or of other shards; `cancelled`; that of a system call.
   static func load(
     _ directory: SnapshotDirectory, hash: ShardHash, shardCount: UInt32, threads: Int,
-    clock: LogClock
+    clock: LogClock, progress: StartProgress?
   ) throws(WALError) -> SnapshotBase {
     let start = clock.monotonicNanoseconds()
     var bad: [(path: String, error: WALError)] = []
@@ -32,7 +32,7 @@ struct SnapshotBase {
             path: path, offset: 0, reason: "it is a snapshot up to \(file.header.sequence)")
         }
         let index = Index(hash: hash, shardCount: shardCount)
-        try SnapshotLoad.run(file, into: index, threads: threads)
+        try SnapshotLoad.run(file, into: index, threads: threads, progress: progress)
         let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
         return SnapshotBase(
           index: index, file: file, seconds: seconds, directory: directory, bad: bad)

@@ -6,10 +6,15 @@ enum SnapshotLoad {
   /// - Parameters:
   ///   - index: an empty one.
   ///   - threads: how many.
-  /// - Throws: `invalidFile` when the snapshot is damaged; what is in the index then is of no use.
-  static func run(_ snapshot: SnapshotFile, into index: Index, threads: Int) throws(WALError) {
-    let state = LoadState()
+  ///   - progress: is told how many blocks are read.
+  /// - Throws: `invalidFile` when the snapshot is damaged, `cancelled`; what is in the index then is of
+  ///   no use.
+  static func run(
+    _ snapshot: SnapshotFile, into index: Index, threads: Int, progress: StartProgress? = nil
+  ) throws(WALError) {
+    let state = LoadState(progress)
     let blocks = snapshot.footer.blocks.count
+    progress?.begin(.snapshot, total: UInt64(blocks))
     let parts = max(1, min(threads, blocks))
     // A thread has a stretch of its own, and so, but for the borders, stripes of its own.
     let handles = (1..<max(parts, 1)).map { part in
@@ -34,6 +39,9 @@ enum SnapshotLoad {
     private let first = Mutex<WALError?>(nil)
     private let stops = Atomic(false)
     private let found = Mutex<[(stripe: Int, item: ExpiryQueue.Item)]>([])
+    let progress: StartProgress?
+
+    init(_ progress: StartProgress?) { self.progress = progress }
 
     var error: WALError? { first.withLock { $0 } }
     var isFailed: Bool { stops.load(ordering: .relaxed) }
@@ -59,6 +67,7 @@ enum SnapshotLoad {
     defer { state.add(expiring) }
     do {
       for number in range where !state.isFailed {
+        try state.progress?.check()
         try blocks.load(number)
         while let entry = try blocks.next() {
           let bytes = blocks.bytes
@@ -76,6 +85,7 @@ enum SnapshotLoad {
               ))
           }
         }
+        state.progress?.add(1)
       }
     } catch {
       state.fail(error)

@@ -12,7 +12,7 @@ extension LoopState {
     return .now(Answer(.ok))
   }
 
-  /// Ready to take requests: a node listens once it has recovered, so it is, unless it is stopping.
+  /// Ready to take requests, unless it is stopping. Before it was, `StartingConnection` answered.
   func ready(_ lane: StandardLane) -> Handling {
     lane.isFor(.ready)
     guard !isDraining else {

@@ -388,7 +388,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     isClosing = true
     isFinished = true
     deadline = .distantFuture
-    LingeringClose.begin(context, loop: loop, isInputEnded: hasInputEnded)
+    LingeringClose.begin(context, limits: loop.limits, isInputEnded: hasInputEnded)
   }
 
   private func setDeadline() {

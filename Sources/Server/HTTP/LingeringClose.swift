@@ -22,9 +22,9 @@ final class LingeringClose: ChannelInboundHandler {
   }
 
   /// Puts itself in front of everything else and ends the output.
-  static func begin(_ context: ChannelHandlerContext, loop: LoopState, isInputEnded: Bool) {
+  static func begin(_ context: ChannelHandlerContext, limits: Limits, isInputEnded: Bool) {
     let channel = context.channel
-    let handler = LingeringClose(limits: loop.limits, isInputEnded: isInputEnded)
+    let handler = LingeringClose(limits: limits, isInputEnded: isInputEnded)
     do {
       try channel.pipeline.syncOperations.addHandler(handler, position: .first)
     } catch {

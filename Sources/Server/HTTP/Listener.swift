@@ -2,12 +2,13 @@ import Logging
 import NIOCore
 import NIOPosix
 import Synchronization
+import WAL
 
 /// The socket that a node listens on, its event loops, and the connections on them.
 final class Listener: Sendable {
   private let group: MultiThreadedEventLoopGroup
-  private let loops: [LoopState]
   private let channel: any Channel
+  private let entrance: Entrance
   private let isDraining = Atomic(false)
 
   /// A connection that is not even told why.
@@ -17,17 +18,22 @@ final class Listener: Sendable {
   /// are what they all take, and the log needs some.
   private static let refusalsMax = 64
 
-  /// Binds and begins to accept.
+  /// Binds and begins to accept. Who connects is told that the node is starting, until `open`.
   ///
-  /// - Parameter onLoss: called when the socket was closed by anything but `drain`: NIO does that when
-  ///   the system refuses to hand over a connection for a reason that it does not know.
+  /// - Parameters:
+  ///   - progress: what they are told of.
+  ///   - onLoss: called when the socket was closed by anything but `drain` and `abandon`: NIO does that
+  ///     when the system refuses to hand over a connection for a reason that it does not know.
   /// - Throws: what NIO says about the address.
-  static func start(
-    _ node: NodeState, threads: Int, onLoss: @escaping @Sendable () -> Void
+  static func bind(
+    _ configuration: Configuration, progress: StartProgress,
+    onLoss: @escaping @Sendable () -> Void
   ) async throws -> Listener {
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
+    let group = MultiThreadedEventLoopGroup(
+      numberOfThreads: configuration.threads ?? max(1, System.coreCount - 1))
     do {
-      let listener = try await Listener(node, group)
+      let listener = try await Listener(
+        configuration, Entrance(configuration, progress: progress), group)
       listener.channel.closeFuture.whenComplete { _ in
         if !listener.isDraining.load(ordering: .acquiring) { onLoss() }
       }
@@ -38,15 +44,18 @@ final class Listener: Sendable {
     }
   }
 
-  private init(_ node: NodeState, _ group: MultiThreadedEventLoopGroup) async throws {
-    let loops = group.makeIterator().map { LoopState(eventLoop: $0, node: node) }
-    for loop in loops {
-      try await loop.eventLoop.submit { loop.start() }.get()
-    }
-    let configuration = node.configuration
+  private init(
+    _ configuration: Configuration, _ entrance: Entrance, _ group: MultiThreadedEventLoopGroup
+  ) async throws {
     channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 4_096)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(
+            AcceptGate(openMax: configuration.limits.startingConnectionsMax))
+        }
+      }
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
       // One read a turn: a second one would only find that there is no more.
@@ -55,15 +64,30 @@ final class Listener: Sendable {
         .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10)
       )
       .childChannelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture {
-          let loop = loops.first { $0.eventLoop === channel.eventLoop }!
-          try Self.configure(channel, loop: loop, usesFastLane: configuration.usesFastLane)
-        }
+        channel.eventLoop.makeCompletedFuture { try entrance.admit(channel) }
       }
       .bind(host: configuration.host, port: configuration.port)
       .get()
     self.group = group
-    self.loops = loops
+    self.entrance = entrance
+  }
+
+  /// Lets requests through to a node, on the same socket.
+  func open(_ node: NodeState) async throws {
+    let loops = group.makeIterator().map { LoopState(eventLoop: $0, node: node) }
+    for loop in loops {
+      try await loop.eventLoop.submit { loop.start() }.get()
+    }
+    entrance.open(loops)
+    let channel = channel
+    try await channel.eventLoop.submit { try AcceptGate.lift(from: channel) }.get()
+  }
+
+  /// Closes everything, where there never was a node to open it for.
+  func abandon() async throws {
+    isDraining.store(true, ordering: .releasing)
+    for loop in entrance.loops { try await loop.eventLoop.submit { loop.stop() }.get() }
+    try await group.shutdownGracefully()
   }
 
   static func configure(
@@ -94,6 +118,7 @@ final class Listener: Sendable {
     isDraining.store(true, ordering: .releasing)
     // It may have been closed before, by an error.
     try? await channel.close()
+    let loops = entrance.loops
     for loop in loops { try await loop.eventLoop.submit { loop.drain() }.get() }
     let deadline = NIODeadline.now() + .seconds(Int64(limits.drainSeconds))
     while try await openConnections() > 0, NIODeadline.now() < deadline {
@@ -104,13 +129,15 @@ final class Listener: Sendable {
 
   private func openConnections() async throws -> Int {
     var open = 0
-    for loop in loops { open += try await loop.eventLoop.submit { loop.connectionCount }.get() }
+    for loop in entrance.loops {
+      open += try await loop.eventLoop.submit { loop.connectionCount }.get()
+    }
     return open
   }
 
   /// Ends the event loops; nothing that they were given may be on its way any more.
   func stop() async throws {
-    for loop in loops { try await loop.eventLoop.submit { loop.stop() }.get() }
+    for loop in entrance.loops { try await loop.eventLoop.submit { loop.stop() }.get() }
     try await group.shutdownGracefully()
   }
 }
@@ -133,6 +160,6 @@ private final class ConnectionRefusal: ChannelInboundHandler {
     loop.encoder.writeHead(answer, bodyBytes: text.utf8CodeUnitCount, into: &buffer)
     buffer.writeStaticString(text)
     context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
-    LingeringClose.begin(context, loop: loop, isInputEnded: false)
+    LingeringClose.begin(context, limits: loop.limits, isInputEnded: false)
   }
 }

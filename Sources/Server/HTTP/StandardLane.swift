@@ -451,7 +451,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     queue = []
     deadline = .distantFuture
     releaseBody()
-    LingeringClose.begin(context, loop: loop, isInputEnded: hasInputEnded)
+    LingeringClose.begin(context, limits: loop.limits, isInputEnded: hasInputEnded)
   }
 
   override func resume() {}

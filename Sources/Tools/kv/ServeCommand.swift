@@ -92,7 +92,6 @@ struct ServeCommand: AsyncParsableCommand {
     var logger = Logger(label: "shiplog") { _ in handler }
     logger.logLevel = logLevel.level
     var configuration = try settings(ProcessInfo.processInfo.environment)
-    try Self.makeDirectory(configuration.dataDirectory)
     // Files of the log, and what the system needs, come first.
     configuration.limits.connectionsMax = min(
       configuration.limits.connectionsMax, max(16, DescriptorLimit.raise() - 256))
@@ -158,14 +157,22 @@ struct ServeCommand: AsyncParsableCommand {
     return configuration
   }
 
-  private static func makeDirectory(_ path: String) throws {
+  fileprivate static func makeDirectory(_ path: String) throws {
     do {
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     } catch {
       let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
       let reason = cause.map { String(cString: strerror(Int32($0.code))) } ?? "\(error)"
-      throw Output.failure(
-        "\(path): cannot create directory: \(reason). Choose another --data-dir")
+      throw DirectoryRefused(path: path, reason: reason)
+    }
+  }
+
+  private struct DirectoryRefused: Error, CustomStringConvertible {
+    var path: String
+    var reason: String
+
+    var description: String {
+      "\(path): cannot create directory: \(reason). Choose another --data-dir"
     }
   }
 
@@ -186,7 +193,26 @@ private struct NodeService: Service {
   let onFailure: @Sendable (any Error) -> Void
 
   func run() async throws {
-    let node = try await Node.start(configuration, logger: logger, onFailure: onFailure)
+    let progress = StartProgress()
+    let started: Result<Node, any Error>
+    do {
+      started = .success(
+        try await withGracefulShutdownHandler {
+          try await Node.start(
+            configuration, logger: logger, progress: progress,
+            prepare: { _ in try ServeCommand.makeDirectory(configuration.dataDirectory) },
+            onFailure: onFailure)
+        } onGracefulShutdown: {
+          progress.cancel()
+        })
+    } catch {
+      started = .failure(error)
+    }
+    if case .failure(let error) = started, error as? WALError == .cancelled {
+      logger.info("stopped before it had read its data; the next start begins anew")
+      return
+    }
+    let node = try started.get()
     handler.announce("listening on \(node.address)")
     // It throws when the task is cancelled, which is a reason to stop as well.
     try? await gracefulShutdown()

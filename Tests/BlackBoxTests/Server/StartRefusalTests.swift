@@ -23,7 +23,8 @@ extension NodeProcessTests {
         text == "error: cannot listen on \(first.address): Address already in use. "
           + "Is another process there? Choose another --http-addr")
       #expect(try first.connect().put("key", "value").status == 201)
-      // Its data directory is in order, and free again.
+      // Not even made.
+      #expect(!FileManager.default.fileExists(atPath: settings.data))
       settings.address = .fresh()
       let again = try await ServedNode.start(settings)
       #expect(!(try again.process.errorsSoFar()).contains("unclean"))
