@@ -101,6 +101,7 @@ public final class Store: Sendable {
     logOptions.usesThreads = options.usesThreads
     logOptions.origin = options.origin
     logOptions.base = base.file?.header.base
+    try base.checkLog(logOptions.directory)
     var replay = Replay(
       index: index, epochs: epochs, frameTime: base.file?.header.frameTimeMilliseconds ?? 0)
     let opened: (writer: LogWriter, report: RecoveryReport)
@@ -217,6 +218,9 @@ public final class Store: Sendable {
       isEnded = true
     }
   }
+
+  /// Does the background's work where there are no threads for it.
+  package func step() { snapshots.step() }
 
   private func join() {
     isJoined.withLock { isJoined in

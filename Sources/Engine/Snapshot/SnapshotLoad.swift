@@ -2,12 +2,14 @@ import Synchronization
 import WAL
 
 /// Reads a snapshot into an index, on every core.
-enum SnapshotLoad {
+package enum SnapshotLoad {
   /// - Parameters:
   ///   - index: an empty one.
   ///   - threads: how many.
   /// - Throws: `invalidFile` when the snapshot is damaged; what is in the index then is of no use.
-  static func run(_ snapshot: SnapshotFile, into index: Index, threads: Int) throws(WALError) {
+  package static func run(
+    _ snapshot: SnapshotFile, into index: Index, threads: Int
+  ) throws(WALError) {
     let state = LoadState()
     let blocks = snapshot.footer.blocks.count
     let parts = max(1, min(threads, blocks))
