@@ -144,6 +144,8 @@ struct ReaderBesideWriterTests {
       origin: 3,
       position: LogPosition(epoch: Epoch(number: 1, node: 7), sequence: 1_000, crc: 5))
     let writer = try fixture.open().writer
+    // There is nothing behind the base that would say how the last stop was.
+    try writer.startEpoch(Epoch(number: 2, node: 7), reason: .recovered)
     try fixture.write(1...1, to: writer)
     for _ in 0..<2 {
       #expect(throws: WALError.notRetained(sequence: 5, oldest: 1_001)) { try reader.next() }

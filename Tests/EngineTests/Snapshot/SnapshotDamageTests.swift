@@ -189,7 +189,7 @@ struct SnapshotDamageTests {
     }
     try #require(ends.count > 3)
     for number in 1..<ends.count - 1 {
-      let base = node.copy()
+      let base = node.copy { _ in }
       _ = try SnapshotMerge.run(
         SnapshotMerge.Input(
           previous: nil,

@@ -67,7 +67,7 @@ struct SnapshotFormatTests {
       // The position's epoch and sequence number.
       (56 + 8, 1 << 62, 8), (56 + 24, 0, 8), (56 + 24, 1 << 62, 8),
       // The second epoch is not higher, does not begin later, is too high.
-      (96 + 24, 1, 8), (96 + 40, 1, 8), (96 + 24, 1 << 62, 8),
+      (96 + 24, 0, 8), (96 + 40, 1, 8), (96 + 24, 1 << 62, 8),
     ]
     for (offset, number, bytes) in wrong {
       let changed =

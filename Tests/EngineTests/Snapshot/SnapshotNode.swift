@@ -43,7 +43,7 @@ final class SnapshotNode {
   }
 
   /// The same files on another disk, with what this node knows of them.
-  func copy(_ change: (SimulatedDisk) throws -> Void = { _ in }) rethrows -> SnapshotNode {
+  func copy(_ change: (SimulatedDisk) throws -> Void) rethrows -> SnapshotNode {
     let other = SimulatedDisk(
       seed: 1, directories: ["/data", "/data/wal", "/data/snapshots"])
     for path in disk.paths where !path.hasSuffix("LOCK") { other.put(path, disk.contents(path)!) }
