@@ -75,12 +75,16 @@ package struct SnapshotDirectory: Sendable {
   }
 
   /// Makes the sidecar of a segment that nobody writes to any more.
+  ///
+  /// - Parameter next: the segment behind it: what stands behind the last record before that one means
+  ///   nothing.
   @discardableResult
   package func makeSidecar(
-    of segment: SegmentFile, hash: ShardHash, pace: Pace
+    of segment: SegmentFile, before next: SegmentFile? = nil, hash: ShardHash, pace: Pace
   ) throws(WALError) -> SegmentSidecar {
     try SegmentSidecar.make(
-      sidecarPath(segment.firstSequence!), of: segment, runItemsMax: runItemsMax, hash: hash,
+      sidecarPath(segment.firstSequence!), of: segment,
+      through: next.map { $0.firstSequence! - 1 } ?? .max, runItemsMax: runItemsMax, hash: hash,
       fileSystem: fileSystem, pace: pace)
   }
 

@@ -79,7 +79,8 @@ package struct SnapshotEntry {
 package struct SnapshotBlocks: ~Copyable {
   private let source: SnapshotFile
   private let zstandard = Zstandard()
-  private var compressed = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+  private var compressed = UnsafeMutableRawBufferPointer.allocate(
+    byteCount: 64 << 10, alignment: 16)
   private var raw = UnsafeMutableRawBufferPointer.allocate(
     byteCount: SnapshotFormat.blockRawBytes, alignment: 16)
   private var rawCount = 0

@@ -28,7 +28,8 @@ package enum SnapshotFormat {
   static let blockRawBytesMax = blockRawBytes + entryBytesMax
   static let positionsMax = 1_024
   static let epochsMax = 1 << 20
-  static let headerBytesMax = fixedHeaderBytes + positionsMax * positionBytes + epochsMax * epochBytes + 8
+  static let headerBytesMax =
+    fixedHeaderBytes + positionsMax * positionBytes + epochsMax * epochBytes + 8
 }
 
 /// Where keys stand in a snapshot: by their shard hash with its bits reversed, then by their bytes.

@@ -180,7 +180,8 @@ package struct SnapshotMerge {
     if let made = try directory.sidecar(of: segment, hash: place.hash), try leads(made, to: next) {
       return made
     }
-    let new = try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
+    let new = try directory.makeSidecar(
+      of: segment, before: next, hash: place.hash, pace: pace)
     guard try leads(new, to: next) else { throw endsEarly(new, segment) }
     return new
   }

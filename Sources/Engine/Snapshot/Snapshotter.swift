@@ -212,7 +212,7 @@ public final class Snapshotter: Sendable {
       guard sealed.bytes > due else {
         // A piece of the work that a snapshot will take is done early. Where the log is damaged a
         // snapshot from memory is all the more due: no start gets over that without one.
-        return try prepare(sealed.segments) ? .failure(.cancelled) : make(sealed)
+        return try prepare(sealed) ? .failure(.cancelled) : make(sealed)
       }
       return make(sealed)
     } catch {
@@ -254,13 +254,16 @@ public final class Snapshotter: Sendable {
   /// Makes the sidecars of segments that have none.
   ///
   /// - Returns: false when a segment is damaged.
-  private func prepare(_ segments: [SegmentFile]) throws(WALError) -> Bool {
+  private func prepare(_ sealed: SnapshotLog.Sealed) throws(WALError) -> Bool {
     let pace = begin(0)
     defer { state.withLock { $0.pace = nil } }
     do {
-      for segment in segments
+      for (number, segment) in sealed.segments.enumerated()
       where try place.directory.sidecar(of: segment, hash: place.hash) == nil {
-        try place.directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
+        let isLast = number == sealed.segments.count - 1
+        try place.directory.makeSidecar(
+          of: segment, before: isLast ? sealed.next : sealed.segments[number + 1],
+          hash: place.hash, pace: pace)
       }
       return true
     } catch {
@@ -358,44 +361,16 @@ public final class Snapshotter: Sendable {
     }
   }
 
-  /// Reads the log that the newest snapshot covers, once: it is there for readers, and for the older
-  /// snapshot. What is damaged is put away now rather than met in need.
+  /// Reads the log that the newest snapshot covers, once.
   private func scrub() {
     guard let newest else { return }
-    let pace = begin(0)
+    let scrub = LogScrub(log: log, fileSystem: place.directory.fileSystem, pace: begin(0))
     defer { state.withLock { $0.pace = nil } }
     do {
-      for (segment, last) in try log.segments(coveredBy: newest.sequence) {
-        guard let damage = try damage(in: segment, last: last, pace) else { continue }
-        let moved = try log.quarantine(segmentFrom: segment.firstSequence!)
-        observer.observer?.quarantined(moved, because: damage)
-      }
+      try scrub.run(coveredBy: newest.sequence) { observer.observer?.quarantined($0, because: $1) }
     } catch {
       guard !error.isNotFound else { return }
       _ = fail(error)
-    }
-  }
-
-  private func damage(
-    in segment: SegmentFile, last: UInt64, _ pace: Pace
-  ) throws(WALError) -> WALError? {
-    var reader = LogReader(files: [segment], fileSystem: place.directory.fileSystem)
-    // What is behind its last record means nothing once there is another segment.
-    reader.limit = last
-    do {
-      while true {
-        switch try reader.next() {
-        case .frame(let header): try pace.spent(header.frameBytes)
-        case .damage(let damage): return .damaged(damage)
-        case .end:
-          guard reader.end?.sequence != last else { return nil }
-          return .invalidFile(
-            path: segment.path, offset: reader.nextOffset, reason: "the end of the segment is missing")
-        }
-      }
-    } catch {
-      guard error.isDamage else { throw error }
-      return error
     }
   }
 }

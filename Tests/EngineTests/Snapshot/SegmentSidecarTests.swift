@@ -34,8 +34,9 @@ struct SegmentSidecarTests {
     }
 
     /// Of each run, the order, number and key of its items.
-    func items(_ sidecar: SegmentSidecar) throws -> [[(order: KeyOrder, sequence: UInt64, key: [UInt8])]]
-    {
+    func items(_ sidecar: SegmentSidecar) throws -> [[(
+      order: KeyOrder, sequence: UInt64, key: [UInt8]
+    )]] {
       var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 8)
       defer { buffer.deallocate() }
       var runs: [[(order: KeyOrder, sequence: UInt64, key: [UInt8])]] = []

@@ -87,11 +87,13 @@ private struct FrozenSnapshot {
     let path = "/data/a.snap"
     let writer = try SnapshotWriter(header, path: path, fileSystem: disk, pace: Pace())
     for entry in entries {
-      try entry.record.withUnsafeBytes { record throws(WALError) in
-        try writer.append(
-          entry.order, version: entry.version, record,
-          dataBytes: entry.key.count + entry.value.count)
-      }
+      let bytes = entry.record
+      let record = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 8)
+      defer { record.deallocate() }
+      record.copyBytes(from: bytes)
+      try writer.append(
+        entry.order, version: entry.version, UnsafeRawBufferPointer(record),
+        dataBytes: entry.key.count + entry.value.count)
     }
     _ = try writer.finish()
     return try SnapshotFile(path, fileSystem: disk)

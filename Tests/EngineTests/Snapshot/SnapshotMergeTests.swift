@@ -97,7 +97,9 @@ struct SnapshotMergeTests {
         using: &history.random)
       // The segments of later records may be there, or not.
       var input = try history.input(after: previous, through: through)
-      if history.random.once(in: 2), let number = input.segments.lastIndex(where: { $0.firstSequence! <= through }) {
+      if history.random.once(in: 2),
+        let number = input.segments.lastIndex(where: { $0.firstSequence! <= through })
+      {
         input.segments.removeSubrange((number + 1)...)
         input.next = nil
       }

@@ -111,7 +111,9 @@ final class SnapshotNode {
     let result = Mutex<Result<SnapshotInfo, WALError>?>(nil)
   }
 
-  var snapshotFiles: [String] { disk.paths.filter { $0.hasPrefix("/data/snapshots/") && $0.hasSuffix(".snap") } }
+  var snapshotFiles: [String] {
+    disk.paths.filter { $0.hasPrefix("/data/snapshots/") && $0.hasSuffix(".snap") }
+  }
 
   func expectAll(_ moment: String, at location: SourceLocation = #_sourceLocation) {
     guard let store else { return }

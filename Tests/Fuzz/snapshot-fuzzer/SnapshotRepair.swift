@@ -56,10 +56,12 @@ enum SnapshotRepair {
       let writer = try SnapshotWriter(header, path: "/data/a", fileSystem: disk, pace: Pace())
       // The writer takes a record as it is; it may be several, or none.
       let order = block.span.bytes.number(at: 0, as: UInt64.self)
-      try block.withUnsafeBytes { bytes throws(WALError) in
-        try writer.append(
-          KeyOrder(order), version: 1, UnsafeRawBufferPointer(rebasing: bytes[8...]), dataBytes: 0)
-      }
+      let record = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: block.count - 8, alignment: 8)
+      defer { record.deallocate() }
+      record.copyBytes(from: block[8...])
+      try writer.append(
+        KeyOrder(order), version: 1, UnsafeRawBufferPointer(record), dataBytes: 0)
       _ = try writer.finish()
     } catch { preconditionFailure("\(error)") }
     return disk.contents("/data/a")!
