@@ -80,6 +80,9 @@ if Context.environment["SHIPLOG_FUZZ"] != nil {
     .executableTarget(
       name: "log-fuzzer", dependencies: ["WAL", "SimulatedDisk"], path: "Tests/Fuzz/log-fuzzer"),
     .executableTarget(
+      name: "snapshot-fuzzer", dependencies: ["Engine", "Sharding", "WAL", "SimulatedDisk"],
+      path: "Tests/Fuzz/snapshot-fuzzer"),
+    .executableTarget(
       name: "http-fuzzer", dependencies: ["LanePair"], path: "Tests/Fuzz/http-fuzzer"),
   ]
 }

@@ -105,6 +105,7 @@ public final class Store: Sendable {
     logOptions.origin = options.origin
     logOptions.base = base.file?.header.base
     logOptions.progress = options.progress
+    try base.checkLog(logOptions.directory)
     var replay = Replay(
       index: index, epochs: epochs, frameTime: base.file?.header.frameTimeMilliseconds ?? 0)
     let opened: (writer: LogWriter, report: RecoveryReport)
@@ -221,6 +222,9 @@ public final class Store: Sendable {
       isEnded = true
     }
   }
+
+  /// Does the background's work where there are no threads for it.
+  package func step() { snapshots.step() }
 
   private func join() {
     isJoined.withLock { isJoined in

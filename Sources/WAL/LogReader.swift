@@ -77,10 +77,14 @@ public struct LogReader: ~Copyable {
   }
 
   /// The same, but returns every frame of the segment that `from` is in.
+  ///
+  /// - Parameter origin: the log's, where it is known: with it what is behind a damaged header can be
+  ///   read.
   init(
-    directory: String, segmentOf from: UInt64?, fileSystem: any FileSystem
+    directory: String, segmentOf from: UInt64?, origin: UInt64?, fileSystem: any FileSystem
   ) throws(WALError) {
     try self.init(directory: directory, from: from, returnsFrom: 0, fileSystem: fileSystem)
+    self.origin = origin
   }
 
   private init(

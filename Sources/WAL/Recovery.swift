@@ -85,7 +85,7 @@ public struct LogRecovery: ~Copyable {
     if clean == nil { try rewrite(found) }
     var reader = try LogReader(
       directory: options.directory, segmentOf: options.base.map { $0.position.sequence + 1 },
-      fileSystem: fileSystem)
+      origin: options.base?.origin, fileSystem: fileSystem)
     reader.knownDurable = max(
       clean?.position.sequence ?? 0, options.base?.position.sequence ?? 0)
     let damage: Damage?
@@ -152,6 +152,14 @@ public struct LogRecovery: ~Copyable {
           kind: .corrupt, path: segments.last!.path, offset: 0,
           sequence: base.position.sequence + 1,
           finding: .ends(beforeDurable: clean.position.sequence)))
+    }
+    // Then the log went on behind the base, and nothing of that can be read.
+    if let last = segments.last, last.firstSequence! > base.position.sequence + 1 {
+      throw .damaged(
+        report.covered.last
+          ?? Damage(
+            kind: .corrupt, path: last.path, offset: 0, sequence: base.position.sequence + 1,
+            finding: .missing(through: last.firstSequence! - 1)))
     }
     // Oldest first: what an interruption leaves has no hole.
     for segment in segments { try quarantine(segment) }
@@ -246,6 +254,8 @@ public struct LogRecovery: ~Copyable {
         }
       case .damage(let damage):
         if let base, damage.sequence <= base.position.sequence {
+          // A log of something else is not a damaged one.
+          if case .origin = damage.finding { throw .damaged(damage) }
           report.covered.append(damage)
           guard try skip(damage, base.position, &reader) else { return .beforeBase }
           continue

@@ -10,13 +10,14 @@ enum IndexDump {
   static func run(
     _ log: SnapshotLog, _ place: SnapshotMerge.Place, pace: Pace
   ) throws(WALError) -> SnapshotFile {
-    let start = try log.end()
+    let start = try log.sealedEnd()
     let mixed = try write(log, start, place, pace)
     let fileSystem = place.directory.fileSystem
     do {
       try log.seal()
       let behind = try log.sealedSegments(behind: start.position.sequence)
-      let input = SnapshotMerge.Input(previous: mixed, segments: behind.segments)
+      let input = SnapshotMerge.Input(
+        previous: mixed, segments: behind.segments, next: behind.next)
       let made = try SnapshotMerge.run(input, place, pace: pace)
       try fileSystem.remove(mixed.path)
       return made

@@ -26,11 +26,13 @@ package final class LogLeases: Sendable {
     _ name: String, sequence: UInt64, snapshot: String?, seconds: UInt64
   ) -> Bool {
     let now = clock.monotonicNanoseconds()
+    let (duration, isTooLong) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    let (end, isTooLate) = now.addingReportingOverflow(duration)
     return leases.withLock { leases in
       Self.end(&leases, now)
       guard leases[name] != nil || leases.count < Self.countMax else { return false }
       leases[name] = Lease(
-        sequence: sequence, snapshot: snapshot, endNanoseconds: now + seconds * 1_000_000_000)
+        sequence: sequence, snapshot: snapshot, endNanoseconds: isTooLong || isTooLate ? .max : end)
       return true
     }
   }

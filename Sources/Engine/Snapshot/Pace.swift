@@ -8,8 +8,8 @@ package final class Pace: Sendable {
   private static let syncBytes = 1 << 20
 
   private struct State {
-    var start: UInt64 = 0
-    var bytes = 0
+    /// When what was counted so far may have been done, on the monotonic clock.
+    var next: UInt64 = 0
     var unsyncedBytes = 0
   }
 
@@ -47,14 +47,9 @@ package final class Pace: Sendable {
     let ahead = state.withLock { state -> UInt64 in
       // A pause, of the work or of the machine, is not made up for by going faster.
       let slack: UInt64 = 100_000_000
-      let due = state.start + UInt64(state.bytes) * 1_000_000_000 / UInt64(bytesPerSecond)
-      if state.start == 0 || due + slack < now {
-        state.start = now
-        state.bytes = 0
-      }
-      state.bytes += bytes
-      let next = state.start + UInt64(state.bytes) * 1_000_000_000 / UInt64(bytesPerSecond)
-      return next > now ? next - now : 0
+      if state.next + slack < now { state.next = now }
+      state.next += UInt64(Double(bytes) / Double(bytesPerSecond) * 1e9)
+      return state.next > now ? state.next - now : 0
     }
     // Never long: somebody may want it to end.
     if ahead > 1_000_000 { sleep(milliseconds: min(UInt32(ahead / 1_000_000), 1_000)) }

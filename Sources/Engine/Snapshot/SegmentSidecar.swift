@@ -9,46 +9,50 @@ import WAL
 /// items, because a run is sorted in memory; a segment of many small records has several.
 ///
 /// The file is not synced: what a crash makes of it is found by its checksums, and made again.
-final class SegmentSidecar {
+package final class SegmentSidecar {
   /// One record about a key.
-  struct Item {
+  package struct Item {
     static let bytes = 32
 
-    var order: KeyOrder
-    var sequence: UInt64
+    package var order: KeyOrder
+    package var sequence: UInt64
     /// Of the record, in the segment's file.
-    var offset: UInt64
+    package var offset: UInt64
     /// Of the record.
-    var byteCount: UInt32
+    package var byteCount: UInt32
     /// Of the record's bytes.
     var crc: UInt32
   }
 
-  struct Run: Hashable {
+  package struct Run: Hashable {
     /// Where it begins in the file, and how many items it has.
-    var offset: UInt64
-    var count: UInt64
+    package var offset: UInt64
+    package var count: UInt64
   }
 
-  static let suffix = ".sidecar"
+  package static let suffix = ".sidecar"
   /// `SHIPSIDE`.
   static let magic: UInt64 = 0x4544_4953_5049_4853
-  static let runItemsMax = 1 << 20
-  static let chunkItems = 2_048
+  package static let runItemsMax = 1 << 20
+  package static let chunkItems = 2_048
   static let trailerBytes = 16
+  /// The largest record.
+  private static let recordBytesMax = SnapshotFormat.entryBytesMax - 8
 
   let segmentPath: String
-  let runs: [Run]
+  package let runs: [Run]
   let summary: LogSummary
+  /// Where the log's stretch ends that it is of.
+  package var end: LogBase { summary.end }
   fileprivate let file: any File
   fileprivate let segment: any File
   fileprivate let checksum: Checksum
 
   /// Opens a sidecar that was made earlier.
   ///
-  /// - Returns: nil when there is none, or not a whole one, of that segment.
+  /// - Returns: nil when there is none, or not a whole one, by that hash.
   static func open(
-    _ path: String, of segmentPath: String, fileSystem: any FileSystem
+    _ path: String, of segmentPath: String, hash: ShardHash, fileSystem: any FileSystem
   ) throws(WALError) -> SegmentSidecar? {
     do {
       let file = try fileSystem.open(path, .readOnly)
@@ -56,28 +60,46 @@ final class SegmentSidecar {
       guard size >= UInt64(trailerBytes) else { return nil }
       let trailer = try file.bytes(at: size - UInt64(trailerBytes), count: trailerBytes)
       let bytes = trailer.span.bytes
+      guard bytes.byteCount == trailerBytes else { return nil }
       let footerBytes = UInt64(bytes.number(at: 0, as: UInt32.self))
       guard bytes.number(at: 8, as: UInt64.self) == magic,
-        footerBytes <= size - UInt64(trailerBytes), footerBytes >= 4
+        footerBytes <= size - UInt64(trailerBytes), footerBytes >= 8
       else { return nil }
-      let footer = try file.bytes(
-        at: size - UInt64(trailerBytes) - footerBytes, count: Int(footerBytes))
+      let start = size - UInt64(trailerBytes) - footerBytes
+      let footer = try file.bytes(at: start, count: Int(footerBytes))
       let content = footer.span.bytes
-      guard Checksum.unseeded(content) == bytes.number(at: 4, as: UInt32.self) else { return nil }
-      let runCount = Int(content.number(at: 0, as: UInt32.self))
-      guard runCount <= (content.byteCount - 4) / 16 else { return nil }
-      let runs = (0..<runCount).map {
-        Run(
-          offset: content.number(at: 4 + $0 * 16, as: UInt64.self),
-          count: content.number(at: 12 + $0 * 16, as: UInt64.self))
-      }
-      let rest = content.extracting(4 + runCount * 16..<content.byteCount)
-      guard let summary = LogSummary(parsing: rest) else { return nil }
+      guard content.byteCount == Int(footerBytes),
+        Checksum.unseeded(content) == bytes.number(at: 4, as: UInt32.self),
+        content.number(at: 4, as: UInt32.self) == hash.rawValue,
+        let runs = runs(content, before: start),
+        let summary = LogSummary(
+          parsing: content.extracting(8 + runs.count * 16..<content.byteCount))
+      else { return nil }
       return try SegmentSidecar(file, segmentPath, runs, summary, fileSystem)
     } catch {
       guard error.isNotFound else { throw error }
       return nil
     }
+  }
+
+  /// The runs, one behind the other up to the footer; nil when they are not that.
+  private static func runs(_ footer: RawSpan, before end: UInt64) -> [Run]? {
+    let count = Int(footer.number(at: 0, as: UInt32.self))
+    guard count <= (footer.byteCount - 8) / 16 else { return nil }
+    var runs: [Run] = []
+    var next: UInt64 = 0
+    for number in 0..<count {
+      let run = Run(
+        offset: footer.number(at: 8 + number * 16, as: UInt64.self),
+        count: footer.number(at: 16 + number * 16, as: UInt64.self))
+      guard run.offset == next, run.count > 0, run.count <= end / UInt64(Item.bytes) else {
+        return nil
+      }
+      let chunks = (run.count + UInt64(chunkItems) - 1) / UInt64(chunkItems)
+      next += run.count * UInt64(Item.bytes) + chunks * 8
+      runs.append(run)
+    }
+    return next == end ? runs : nil
   }
 
   private init(
@@ -96,45 +118,71 @@ final class SegmentSidecar {
   ///
   /// - Parameters:
   ///   - path: of the sidecar.
-  ///   - after: records up to here are left out.
+  ///   - after: records up to here are left out; where it is the end of a frame, that frame's.
   ///   - through: and those behind here.
-  /// - Throws: `damaged` when the segment is.
+  /// - Throws: `damaged` when the segment is; `invalidFile` when it is not of that history.
   static func make(
-    _ path: String, of segment: SegmentFile, after: UInt64 = 0, through: UInt64 = .max,
-    hash: ShardHash, fileSystem: any FileSystem, pace: Pace
+    _ path: String, of segment: SegmentFile, after: LogBase? = nil, through: UInt64 = .max,
+    runItemsMax: Int = runItemsMax, hash: ShardHash, fileSystem: any FileSystem, pace: Pace
   ) throws(WALError) -> SegmentSidecar {
     var reader = LogReader(files: [segment], fileSystem: fileSystem)
     reader.limit = through
-    let maker = try SidecarMaker(path, segment.path, hash: hash, fileSystem: fileSystem)
-    reading: while true {
+    let maker = try SidecarMaker(
+      path, segment.path, runItemsMax: runItemsMax, hash: hash, fileSystem: fileSystem)
+    do {
+      try gather(&reader, maker, segment, after: after, through: through, pace)
+      let end = LogBase(origin: reader.origin ?? 0, position: reader.end ?? .start)
+      let (runs, summary) = try maker.finish(end)
+      return try SegmentSidecar(
+        try fileSystem.open(path, .readOnly), segment.path, runs, summary, fileSystem)
+    } catch {
+      // Where the disk is full it gives room; what is not whole is of no use in any case.
+      do { try fileSystem.remove(path) } catch {}
+      throw error
+    }
+  }
+
+  private static func gather(
+    _ reader: inout LogReader, _ maker: SidecarMaker, _ segment: SegmentFile, after: LogBase?,
+    through: UInt64, _ pace: Pace
+  ) throws(WALError) {
+    while true {
       switch try reader.next() {
       case .frame(let header):
         let start = reader.frameOffset + UInt64(Format.frameHeaderBytes)
         let origin = reader.origin!
+        if let after {
+          let isEnd = header.lastSequence == after.position.sequence
+          guard origin == after.origin, !isEnd || header.position == after.position else {
+            throw .invalidFile(
+              path: segment.path, offset: reader.frameOffset,
+              reason: "the segment is not of the snapshot's history")
+          }
+        }
         try reader.withRecords { (records) throws(WALError) in
           try maker.add(
-            header, records, at: start, origin: origin, after: after, through: through)
+            header, records, at: start, origin: origin, after: after?.position.sequence ?? 0,
+            through: through)
         }
         try pace.spent(header.frameBytes)
       case .damage(let damage):
         throw .damaged(damage)
       case .end:
-        break reading
+        return
       }
     }
-    let end = LogBase(origin: reader.origin ?? 0, position: reader.end ?? .start)
-    let (runs, summary) = try maker.finish(end)
-    return try SegmentSidecar(
-      try fileSystem.open(path, .readOnly), segment.path, runs, summary, fileSystem)
   }
 
   /// The record of an item, as the log has it.
   ///
   /// - Throws: `invalidFile` when it is not what it was when the sidecar was made.
-  func read(
+  package func read(
     _ item: Item, into target: inout UnsafeMutableRawBufferPointer
   ) throws(WALError) -> UnsafeRawBufferPointer {
     let count = Int(item.byteCount)
+    guard count <= Self.recordBytesMax, item.offset < 1 << 62 else {
+      throw .invalidFile(path: file.path, offset: 0, reason: "an item that cannot be one")
+    }
     if target.count < count {
       target.deallocate()
       target = .allocate(byteCount: count, alignment: 16)
@@ -171,7 +219,7 @@ final class SegmentSidecar {
 }
 
 /// Steps through a run.
-struct SidecarCursor: ~Copyable {
+package struct SidecarCursor: ~Copyable {
   private let sidecar: SegmentSidecar
   private let run: SegmentSidecar.Run
   private let piece = UnsafeMutableRawBufferPointer.allocate(
@@ -180,14 +228,14 @@ struct SidecarCursor: ~Copyable {
   private var position = 0
   private var nextItem: UInt64 = 0
 
-  init(_ sidecar: SegmentSidecar, _ run: SegmentSidecar.Run) {
+  package init(_ sidecar: SegmentSidecar, _ run: SegmentSidecar.Run) {
     self.sidecar = sidecar
     self.run = run
   }
 
   deinit { piece.deallocate() }
 
-  mutating func next() throws(WALError) -> SegmentSidecar.Item? {
+  package mutating func next() throws(WALError) -> SegmentSidecar.Item? {
     if position == pieceCount {
       guard nextItem < run.count else { return nil }
       pieceCount = try sidecar.read(run, from: nextItem, into: piece)

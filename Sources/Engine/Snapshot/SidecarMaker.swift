@@ -8,6 +8,7 @@ final class SidecarMaker {
   private let file: any File
   private let segment: any File
   private let hash: ShardHash
+  private let runItemsMax: Int
   /// An item, and where in the record its key is.
   private struct Gathered {
     var item: SegmentSidecar.Item
@@ -21,10 +22,12 @@ final class SidecarMaker {
   private var end: UInt64 = 0
 
   init(
-    _ path: String, _ segmentPath: String, hash: ShardHash, fileSystem: any FileSystem
+    _ path: String, _ segmentPath: String, runItemsMax: Int, hash: ShardHash,
+    fileSystem: any FileSystem
   ) throws(WALError) {
     self.path = path
     self.hash = hash
+    self.runItemsMax = runItemsMax
     do {
       try fileSystem.remove(path)
     } catch {
@@ -75,7 +78,7 @@ final class SidecarMaker {
       sequence += 1
     }
     summary = found
-    if items.count >= SegmentSidecar.runItemsMax { try endRun() }
+    if items.count >= runItemsMax { try endRun() }
   }
 
   private static func next(_ cursor: inout RecordCursor, _ records: RawSpan) -> Record? {
@@ -186,7 +189,7 @@ final class SidecarMaker {
     try endRun()
     var result = summary ?? LogSummary(end: end)
     result.end = end
-    var footer = littleEndianBytes(UInt32(runs.count))
+    var footer = littleEndianBytes(UInt32(runs.count)) + littleEndianBytes(hash.rawValue)
     for run in runs {
       footer += littleEndianBytes(run.offset) + littleEndianBytes(run.count)
     }

@@ -46,11 +46,24 @@ struct SnapshotBase {
       directory: directory, bad: bad)
   }
 
+  /// Sees that a log is there where only damaged snapshots are: an empty directory is no new one then.
+  func checkLog(_ directory: String) throws(WALError) {
+    guard file == nil, !bad.isEmpty else { return }
+    do {
+      guard try SegmentFile.list(directory, in: self.directory.fileSystem).isEmpty else { return }
+    } catch {
+      guard error.isNotFound else { throw error }
+    }
+    throw .setting("\(badNames); and there is no log in \(directory)")
+  }
+
   /// An error of the log's, where snapshots that are damaged have a part in it.
   func explain(_ error: WALError) -> WALError {
-    guard let first = bad.first, case .damaged = error else { return error }
-    return .setting("\(first.error); and without it: \(error)")
+    guard !bad.isEmpty, case .damaged = error else { return error }
+    return .setting("\(badNames); and without that: \(error)")
   }
+
+  private var badNames: String { bad.map { "\($0.error)" }.joined(separator: "; ") }
 
   /// Puts the damaged ones away, now that a start has done without them.
   func putAway(

@@ -6,6 +6,8 @@ import WAL
 package struct SnapshotDirectory: Sendable {
   package let path: String
   package let fileSystem: any FileSystem
+  /// What is sorted in memory at once, of a segment.
+  package var runItemsMax = SegmentSidecar.runItemsMax
 
   package static let suffix = ".snap"
 
@@ -56,20 +58,34 @@ package struct SnapshotDirectory: Sendable {
   /// A sidecar of a part of a segment serves one merge only.
   var partialSidecarPath: String { path + "/part" + SegmentSidecar.suffix + ".tmp" }
 
-  /// The sidecar of a segment; nil when there is none yet, or not a whole one.
-  func sidecar(of segment: SegmentFile) throws(WALError) -> SegmentSidecar? {
+  func removePartialSidecar() throws(WALError) {
+    do {
+      try fileSystem.remove(partialSidecarPath)
+    } catch {
+      guard error.isNotFound else { throw error }
+    }
+  }
+
+  /// The sidecar of a segment, by that hash; nil when there is none yet, or not a whole one.
+  package func sidecar(
+    of segment: SegmentFile, hash: ShardHash
+  ) throws(WALError) -> SegmentSidecar? {
     try SegmentSidecar.open(
-      sidecarPath(segment.firstSequence!), of: segment.path, fileSystem: fileSystem)
+      sidecarPath(segment.firstSequence!), of: segment.path, hash: hash, fileSystem: fileSystem)
   }
 
   /// Makes the sidecar of a segment that nobody writes to any more.
+  ///
+  /// - Parameter next: the segment behind it: what stands behind the last record before that one means
+  ///   nothing.
   @discardableResult
-  func makeSidecar(
-    of segment: SegmentFile, hash: ShardHash, pace: Pace
+  package func makeSidecar(
+    of segment: SegmentFile, before next: SegmentFile? = nil, hash: ShardHash, pace: Pace
   ) throws(WALError) -> SegmentSidecar {
     try SegmentSidecar.make(
-      sidecarPath(segment.firstSequence!), of: segment, hash: hash, fileSystem: fileSystem,
-      pace: pace)
+      sidecarPath(segment.firstSequence!), of: segment,
+      through: next.map { $0.firstSequence! - 1 } ?? .max, runItemsMax: runItemsMax, hash: hash,
+      fileSystem: fileSystem, pace: pace)
   }
 
   /// The header of a segment.
@@ -84,12 +100,16 @@ package struct SnapshotDirectory: Sendable {
   }
 
   /// Removes the sidecars of segments that begin at or before a sequence number.
-  func removeSidecars(through sequence: UInt64) throws(WALError) {
+  package func removeSidecars(through sequence: UInt64) throws(WALError) {
     for name in try fileSystem.list(path) where name.hasSuffix(SegmentSidecar.suffix) {
       let stem = name.dropLast(SegmentSidecar.suffix.count)
       guard let first = SegmentName.firstSequence(stem + SegmentName.suffix), first <= sequence
       else { continue }
-      try fileSystem.remove(path + "/" + name)
+      do {
+        try fileSystem.remove(path + "/" + name)
+      } catch {
+        guard error.isNotFound else { throw error }
+      }
     }
   }
 }

@@ -152,6 +152,11 @@ package struct SnapshotBlocks: ~Copyable {
   package mutating func next() throws(WALError) -> SnapshotEntry? {
     guard remaining > 0 else {
       guard offset == rawCount else { throw invalid(.entry) }
+      if let last, number + 1 < source.footer.blocks.count {
+        guard last.order <= source.footer.blocks[number + 1].firstOrder else {
+          throw invalid(.order)
+        }
+      }
       return nil
     }
     guard rawCount - offset >= 8 else { throw invalid(.entry) }

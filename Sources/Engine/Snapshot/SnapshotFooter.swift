@@ -82,8 +82,9 @@ package struct SnapshotFooter: Hashable, Sendable {
     else { throw .trailer }
     let offset = trailer.number(at: 0, as: UInt64.self)
     let count = trailer.number(at: 8, as: UInt64.self)
-    guard offset <= fileBytes, count >= UInt64(bytes(blocks: 0)),
-      count == fileBytes - offset - UInt64(SnapshotFormat.trailerBytes)
+    let trailerBytes = UInt64(SnapshotFormat.trailerBytes)
+    guard fileBytes >= trailerBytes, offset <= fileBytes - trailerBytes,
+      count >= UInt64(bytes(blocks: 0)), count == fileBytes - trailerBytes - offset
     else { throw .trailer }
     return (offset, Int(count))
   }

@@ -28,6 +28,8 @@ package enum SnapshotFormat {
   static let blockRawBytesMax = blockRawBytes + entryBytesMax
   static let positionsMax = 1_024
   static let epochsMax = 1 << 20
+  static let headerBytesMax =
+    fixedHeaderBytes + positionsMax * positionBytes + epochsMax * epochBytes + 8
 }
 
 /// Where keys stand in a snapshot: by their shard hash with its bits reversed, then by their bytes.
@@ -133,14 +135,18 @@ public struct SnapshotHeader: Hashable, Sendable {
 
   /// How long the whole header is, from its first 56 bytes.
   ///
-  /// - Throws: `SnapshotViolation` when they do not begin a snapshot of this version.
+  /// - Throws: `SnapshotViolation` when they do not begin a snapshot.
   static func bytes(of start: RawSpan) throws(SnapshotViolation) -> Int {
     guard start.byteCount >= SnapshotFormat.fixedHeaderBytes,
       start.number(at: 0, as: UInt64.self) == SnapshotFormat.magic
     else { throw .magic }
-    let version = start.number(at: 8, as: UInt16.self)
-    guard version == SnapshotFormat.version else { throw .version(version) }
-    guard start.number(at: 10, as: UInt16.self) == 0 else { throw .flags }
+    let total = Int(start.number(at: 12, as: UInt32.self))
+    guard start.number(at: 8, as: UInt16.self) == SnapshotFormat.version else {
+      // Of that version only once the checksum says so; until then it is as likely damage.
+      guard total >= SnapshotFormat.fixedHeaderBytes + 8, total <= SnapshotFormat.headerBytesMax
+      else { throw .headerNumbers }
+      return total
+    }
     let positions = start.number(at: 44, as: UInt32.self)
     let epochs = start.number(at: 48, as: UInt32.self)
     guard positions >= 1, positions <= SnapshotFormat.positionsMax,
@@ -149,7 +155,7 @@ public struct SnapshotHeader: Hashable, Sendable {
     let bytes =
       SnapshotFormat.fixedHeaderBytes + Int(positions) * SnapshotFormat.positionBytes
       + Int(epochs) * SnapshotFormat.epochBytes + 8
-    guard start.number(at: 12, as: UInt32.self) == UInt32(bytes) else { throw .headerNumbers }
+    guard total == bytes else { throw .headerNumbers }
     return bytes
   }
 
@@ -161,6 +167,9 @@ public struct SnapshotHeader: Hashable, Sendable {
       Checksum.unseeded(bytes.extracting(0..<total - 4))
         == bytes.number(at: total - 4, as: UInt32.self)
     else { throw .headerChecksum }
+    let version = bytes.number(at: 8, as: UInt16.self)
+    guard version == SnapshotFormat.version else { throw .version(version) }
+    guard bytes.number(at: 10, as: UInt16.self) == 0 else { throw .flags }
     timeMilliseconds = bytes.number(at: 16, as: UInt64.self)
     frameTimeMilliseconds = bytes.number(at: 24, as: UInt64.self)
     guard let hash = ShardHash(rawValue: bytes.number(at: 32, as: UInt32.self)) else {
@@ -202,6 +211,12 @@ public struct SnapshotHeader: Hashable, Sendable {
       epochs.append(start)
       offset += SnapshotFormat.epochBytes
     }
+  }
+}
+
+extension EpochHistory.Start {
+  package init(_ epoch: Epoch, at firstSequence: UInt64) {
+    self.init(epoch: epoch, firstSequence: firstSequence)
   }
 }
 

@@ -2,14 +2,14 @@ import Synchronization
 import WAL
 
 /// Reads a snapshot into an index, on every core.
-enum SnapshotLoad {
+package enum SnapshotLoad {
   /// - Parameters:
   ///   - index: an empty one.
   ///   - threads: how many.
   ///   - progress: is told how many blocks are read.
   /// - Throws: `invalidFile` when the snapshot is damaged, `cancelled`; what is in the index then is of
   ///   no use.
-  static func run(
+  package static func run(
     _ snapshot: SnapshotFile, into index: Index, threads: Int, progress: StartProgress? = nil
   ) throws(WALError) {
     let state = LoadState(progress)

@@ -7,6 +7,8 @@ final class SnapshotLog: Sendable {
     var segments: [SegmentFile]
     /// Of their files.
     var bytes: UInt64
+    /// The segment behind the last of them.
+    var next: SegmentFile?
   }
 
   let quarantineDirectory: String
@@ -31,9 +33,14 @@ final class SnapshotLog: Sendable {
     self.epochs = epochs
   }
 
-  /// The log's end, at a moment when everything up to it has been applied.
-  func end() throws(WALError) -> LogBase {
-    try committer.perform { (log) in LogBase(origin: log.origin, position: log.position) }
+  /// Ends the running segment: the log's end then, at a moment when everything up to it has been
+  /// applied. What is behind is in other files, whatever is wrong with those before it.
+  func sealedEnd() throws(WALError) -> LogBase {
+    try committer.perform { (log) throws(WALError) in
+      try log.seal()
+      try log.sync()
+      return LogBase(origin: log.origin, position: log.position)
+    }
   }
 
   /// Ends the running segment, and makes it durable.
@@ -53,16 +60,26 @@ final class SnapshotLog: Sendable {
       let last = all[number + 1].firstSequence! - 1
       guard last > sequence, last <= progress.durable else { continue }
       sealed.segments.append(segment)
+      sealed.next = all[number + 1]
       sealed.bytes += try fileSystem.open(segment.path, .readOnly).size()
     }
     return sealed
   }
 
-  /// The segments all of whose records are at or before a sequence number.
-  func segments(coveredBy sequence: UInt64) throws(WALError) -> [SegmentFile] {
+  /// The segments all of whose records are at or before a sequence number, and the last of those.
+  func segments(
+    coveredBy sequence: UInt64
+  ) throws(WALError) -> [(segment: SegmentFile, last: UInt64)] {
     let all = try SegmentFile.list(directory, in: fileSystem)
-    return all.enumerated().dropLast().filter { all[$0.offset + 1].firstSequence! - 1 <= sequence }
-      .map(\.element)
+    return zip(all, all.dropFirst()).map { ($0, $1.firstSequence! - 1) }
+      .filter { $0.last <= sequence }
+  }
+
+  /// Disposes of retired segments where no thread does.
+  func disposeStep() throws(WALError) {
+    _ = try committer.perform { (log) in
+      while log.backgroundStep() {}
+    }
   }
 
   /// Gives up the segments that hold nothing behind `needed`; and those that only leases need, when

@@ -14,12 +14,19 @@ package struct SnapshotMerge {
     /// The log's segments, oldest first. Together they hold every record behind the older state, up to
     /// `through`.
     package var segments: [SegmentFile]
+    /// The segment behind them, whose header says where they end; nil when there is none. A last segment
+    /// that has lost its end looks whole without it.
+    package var next: SegmentFile?
     /// The last sequence number that counts; nil for the end of the last segment.
     package var through: UInt64?
 
-    package init(previous: SnapshotFile?, segments: [SegmentFile], through: UInt64? = nil) {
+    package init(
+      previous: SnapshotFile?, segments: [SegmentFile], next: SegmentFile? = nil,
+      through: UInt64? = nil
+    ) {
       self.previous = previous
       self.segments = segments
+      self.next = next
       self.through = through
     }
   }
@@ -50,52 +57,114 @@ package struct SnapshotMerge {
   /// Writes the snapshot of the state that the input leads to.
   ///
   /// - Returns: the snapshot, durable, under its name.
-  /// - Throws: `damaged` and `invalidFile` when an input is; `cancelled`; that of a system call.
-  ///   Nothing that looks like a snapshot is left then.
+  /// - Throws: `damaged` and `invalidFile` when an input is; `cancelled`; `setting` when there is
+  ///   nothing to make it of; that of a system call. Nothing that looks like a snapshot is left then.
   package static func run(
     _ input: Input, _ place: Place, pace: Pace
   ) throws(WALError) -> SnapshotFile {
     let merge = SnapshotMerge(place: place, pace: pace)
-    let sidecars = try merge.sidecars(input)
-    let summary = merge.summary(input, sidecars)
+    do {
+      return try merge.run(try merge.checked(input))
+    } catch {
+      guard case .invalidFile(let path, _, _) = error, path.contains(SegmentSidecar.suffix) else {
+        throw error
+      }
+      // They are not synced, and are made of their segments again.
+      try place.directory.removeSidecars(through: .max)
+      return try merge.run(try merge.checked(input))
+    }
+  }
+
+  private func run(_ input: Input) throws(WALError) -> SnapshotFile {
+    let sidecars = try sidecars(input)
+    let summary = summary(input, sidecars)
+    guard summary.end.position.sequence >= 1 else {
+      throw .setting("there is no log to make a snapshot of")
+    }
     let path = place.directory.path(of: summary.end.position.sequence)
     if let previous = input.previous, previous.path == path { return previous }
     let writer = try SnapshotWriter(
-      merge.header(input, summary), path: path, fileSystem: place.directory.fileSystem, pace: pace)
+      header(input, summary), path: path, fileSystem: place.directory.fileSystem, pace: pace)
     do {
-      try merge.write(input, sidecars, summary, to: writer)
+      try write(input, sidecars, summary, to: writer)
       _ = try writer.finish()
     } catch {
       writer.discard()
       throw error
     }
+    try place.directory.removePartialSidecar()
     return try SnapshotFile(path, fileSystem: place.directory.fileSystem)
   }
 
   // MARK: - Input
 
+  /// Leaves out what is behind the end, and sees that nothing is missing at the beginning.
+  private func checked(_ input: Input) throws(WALError) -> Input {
+    var input = input
+    let after = input.previous?.header.sequence ?? 0
+    if let through = input.through {
+      guard through >= after else {
+        throw .setting("a state at \(through) cannot be made of one at \(after)")
+      }
+      if let behind = input.segments.firstIndex(where: { $0.firstSequence! > through }) {
+        input.next = input.segments[behind]
+        input.segments.removeSubrange(behind...)
+      }
+    }
+    if let first = input.segments.first, first.firstSequence! > after + 1 {
+      throw .invalidFile(
+        path: first.path, offset: 0,
+        reason: "the segment does not go on from \(after), which is what there is before it")
+    }
+    return input
+  }
+
   /// The sidecars of the segments: those that there are, and the others made now.
   private func sidecars(_ input: Input) throws(WALError) -> [SegmentSidecar] {
-    let after = input.previous?.header.sequence ?? 0
+    let base = input.previous?.header.base
+    let after = base?.position.sequence ?? 0
     var found: [SegmentSidecar] = []
     for (index, segment) in input.segments.enumerated() {
       let isLast = index == input.segments.count - 1
-      let last = isLast ? nil : input.segments[index + 1].firstSequence! - 1
-      if let last, last <= after { continue }
-      let cutsOff = isLast && input.through != nil
-      if segment.firstSequence! > after, !cutsOff {
-        let next = isLast ? nil : input.segments[index + 1]
+      let next = isLast ? input.next : input.segments[index + 1]
+      if let next, next.firstSequence! - 1 <= after { continue }
+      let through = isLast ? input.through : nil
+      if segment.firstSequence! > after, through == nil {
+        if let base, found.isEmpty { try checkStart(segment, base) }
         found.append(try sidecar(of: segment, before: next))
       } else {
-        // Only a part of it counts.
-        found.append(
-          try SegmentSidecar.make(
-            place.directory.partialSidecarPath, of: segment, after: after,
-            through: input.through ?? .max, hash: place.hash,
-            fileSystem: place.directory.fileSystem, pace: pace))
+        found.append(try partialSidecar(of: segment, after: base, through: through, before: next))
       }
     }
     return found
+  }
+
+  /// The older state and the log must be of one history.
+  private func checkStart(_ segment: SegmentFile, _ base: LogBase) throws(WALError) {
+    let header = try place.directory.header(of: segment)
+    guard LogBase(origin: header.origin, position: header.previous) == base else {
+      throw .invalidFile(
+        path: segment.path, offset: 0, reason: "the segment does not go on from the snapshot")
+    }
+  }
+
+  /// That of a segment of which only a part counts.
+  private func partialSidecar(
+    of segment: SegmentFile, after: LogBase?, through: UInt64?, before next: SegmentFile?
+  ) throws(WALError) -> SegmentSidecar {
+    let part = try SegmentSidecar.make(
+      place.directory.partialSidecarPath, of: segment, after: after, through: through ?? .max,
+      runItemsMax: place.directory.runItemsMax, hash: place.hash,
+      fileSystem: place.directory.fileSystem, pace: pace)
+    guard let next else { return part }
+    let isWhole =
+      if let through, through < next.firstSequence! - 1 {
+        part.summary.end.position.sequence >= through
+      } else {
+        try leads(part, to: next)
+      }
+    guard isWhole else { throw endsEarly(part, segment) }
+    return part
   }
 
   /// The sidecar of a whole segment. One that was made earlier must lead to where the next segment
@@ -108,18 +177,27 @@ package struct SnapshotMerge {
       // Nothing says where the last segment ends but its frames.
       return try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
     }
-    let goal = try directory.header(of: next)
-    let made = try directory.sidecar(of: segment)
-    if let made, made.summary.end.position == goal.previous, made.summary.end.origin == goal.origin
-    {
+    if let made = try directory.sidecar(of: segment, hash: place.hash), try leads(made, to: next) {
       return made
     }
-    let new = try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
-    guard new.summary.end.position == goal.previous, new.summary.end.origin == goal.origin else {
-      throw .invalidFile(
-        path: next.path, offset: 0, reason: "the segment does not go on from the one before it")
-    }
+    let new = try directory.makeSidecar(
+      of: segment, before: next, hash: place.hash, pace: pace)
+    guard try leads(new, to: next) else { throw endsEarly(new, segment) }
     return new
+  }
+
+  private func leads(
+    _ made: SegmentSidecar, to next: SegmentFile
+  ) throws(WALError) -> Bool {
+    let header = try place.directory.header(of: next)
+    return made.summary.end == LogBase(origin: header.origin, position: header.previous)
+  }
+
+  private func endsEarly(_ made: SegmentSidecar, _ segment: SegmentFile) -> WALError {
+    .invalidFile(
+      path: segment.path, offset: 0,
+      reason: "the segment ends with \(made.summary.end.position.sequence), and the next one does "
+        + "not go on from there")
   }
 
   private func summary(_ input: Input, _ sidecars: [SegmentSidecar]) -> LogSummary {
@@ -197,18 +275,19 @@ package struct SnapshotMerge {
 
   /// Which of the last records about keys are still there at the end.
   private struct Survival {
-    private let purges: [(sequence: UInt64, range: ShardRange, hash: ShardHash)]
+    /// The last one by each range: it has removed what the others of it did.
+    private let purges: [ShardRange: (sequence: UInt64, hash: ShardHash)]
     private let frameTime: UInt64
 
     init(_ summary: LogSummary) throws(WALError) {
-      var purges: [(sequence: UInt64, range: ShardRange, hash: ShardHash)] = []
+      var purges: [ShardRange: (sequence: UInt64, hash: ShardHash)] = [:]
       for purge in summary.purges {
         guard let hash = ShardHash(rawValue: purge.range.hash) else {
           throw .setting(
             "the purge with sequence number \(purge.sequence) is by a hash that this version does "
               + "not know. A newer version wrote it: use that version")
         }
-        purges.append((purge.sequence, purge.range, hash))
+        purges[purge.range] = (purge.sequence, hash)
       }
       self.purges = purges
       frameTime = summary.frameTimeMilliseconds
@@ -218,9 +297,9 @@ package struct SnapshotMerge {
       _ version: UInt64, _ order: KeyOrder, _ record: Record, _ bytes: UnsafeRawBufferPointer
     ) -> Bool {
       if let expiry = record.metadata.expiryMilliseconds, expiry <= frameTime { return false }
-      for purge in purges where purge.sequence > version {
+      for (range, purge) in purges where purge.sequence > version {
         let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])
-        if !purge.range.contains(purge.hash(key)) { return false }
+        if !range.contains(purge.hash(key)) { return false }
       }
       return true
     }

@@ -70,6 +70,7 @@ public final class Snapshotter: Sendable {
 
   private struct State {
     var isStopped = false
+    var hasBegun = false
     /// Somebody looked: segments may have been sealed.
     var isAwake = true
     /// Who asked for a snapshot, and has not been served.
@@ -154,9 +155,8 @@ public final class Snapshotter: Sendable {
   /// Works until `stop`.
   func run() {
     makeThreadBackground()
-    scrub()
+    begin()
     while true {
-      typealias Request = @Sendable (Result<SnapshotInfo, WALError>) -> Void
       let requests = state.wait { state -> [Request]? in
         guard state.isStopped || state.isAwake || !state.requests.isEmpty else { return nil }
         state.isAwake = false
@@ -172,15 +172,47 @@ public final class Snapshotter: Sendable {
     }
   }
 
+  private typealias Request = @Sendable (Result<SnapshotInfo, WALError>) -> Void
+
+  /// Does what there is to do now, where there is no thread for it.
+  package func step() {
+    let (isFirst, requests) = state.withLock { state -> (Bool, [Request]) in
+      defer {
+        state.hasBegun = true
+        state.isAwake = false
+        state.requests = []
+      }
+      return (!state.hasBegun, state.requests)
+    }
+    if isFirst { begin() }
+    let result = requests.isEmpty ? work() : workNow()
+    for request in requests { request(result) }
+    do {
+      try log.disposeStep()
+    } catch {
+      _ = fail(error)
+    }
+  }
+
+  /// What an earlier run may have left to do.
+  private func begin() {
+    do {
+      try retain()
+    } catch {
+      _ = fail(error)
+    }
+    scrub()
+  }
+
   /// What is due, if anything is.
   private func work() -> Result<SnapshotInfo, WALError> {
     do {
       let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
       let due = max(options.logBytes, newest?.bytes ?? 0)
       guard sealed.bytes > due else {
-        // A piece of the work that a snapshot will take is done early.
-        try prepare(sealed.segments)
-        return .failure(.cancelled)
+        // A piece of the work that a snapshot will take is done early. Where the log is damaged a
+        // snapshot from memory is all the more due: no start gets over that without one.
+        return try prepare(sealed) ? .failure(.cancelled) : make(sealed)
       }
       return make(sealed)
     } catch {
@@ -220,17 +252,23 @@ public final class Snapshotter: Sendable {
   }
 
   /// Makes the sidecars of segments that have none.
-  private func prepare(_ segments: [SegmentFile]) throws(WALError) {
+  ///
+  /// - Returns: false when a segment is damaged.
+  private func prepare(_ sealed: SnapshotLog.Sealed) throws(WALError) -> Bool {
     let pace = begin(0)
     defer { state.withLock { $0.pace = nil } }
-    for segment in segments where try place.directory.sidecar(of: segment) == nil {
-      do {
-        try place.directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
-      } catch {
-        // Damage is the business of the merge that needs it.
-        guard case .damaged = error else { throw error }
-        return
+    do {
+      for (number, segment) in sealed.segments.enumerated()
+      where try place.directory.sidecar(of: segment, hash: place.hash) == nil {
+        let isLast = number == sealed.segments.count - 1
+        try place.directory.makeSidecar(
+          of: segment, before: isLast ? sealed.next : sealed.segments[number + 1],
+          hash: place.hash, pace: pace)
       }
+      return true
+    } catch {
+      guard error.isDamage else { throw error }
+      return false
     }
   }
 
@@ -268,10 +306,11 @@ public final class Snapshotter: Sendable {
       if let newest {
         previous = try SnapshotFile(newest.path, fileSystem: place.directory.fileSystem)
       }
-      let input = SnapshotMerge.Input(previous: previous, segments: sealed.segments)
+      let input = SnapshotMerge.Input(
+        previous: previous, segments: sealed.segments, next: sealed.next)
       return (try SnapshotMerge.run(input, place, pace: pace), nil)
     } catch {
-      guard error.isDamage else { throw error }
+      guard error.isDamage || error.isNotFound else { throw error }
       return (try IndexDump.run(log, place, pace: pace), error)
     }
   }
@@ -303,8 +342,12 @@ public final class Snapshotter: Sendable {
     let path: String
     switch damage {
     case .damaged(let damage): path = damage.path
-    case .invalidFile(let file, _, _): path = file
+    case .invalidFile(let file, _, _), .system(_, let file, _): path = file
     default: return
+    }
+    guard !damage.isNotFound else {
+      state.withLock { $0.snapshots.removeAll { $0.path == path } }
+      return
     }
     let directory = place.directory
     let quarantine = Quarantine(log.quarantineDirectory, fileSystem: directory.fileSystem)
@@ -318,29 +361,13 @@ public final class Snapshotter: Sendable {
     }
   }
 
-  /// Reads the log that the newest snapshot covers, once: it is there for readers, and for the older
-  /// snapshot. What is damaged is put away now rather than met in need.
+  /// Reads the log that the newest snapshot covers, once.
   private func scrub() {
     guard let newest else { return }
-    let pace = begin(0)
+    let scrub = LogScrub(log: log, fileSystem: place.directory.fileSystem, pace: begin(0))
     defer { state.withLock { $0.pace = nil } }
     do {
-      for segment in try log.segments(coveredBy: newest.sequence) {
-        var reader = LogReader(files: [segment], fileSystem: place.directory.fileSystem)
-        var damage: Damage?
-        reading: while true {
-          switch try reader.next() {
-          case .frame(let header): try pace.spent(header.frameBytes)
-          case .damage(let found):
-            damage = found
-            break reading
-          case .end: break reading
-          }
-        }
-        guard let damage else { continue }
-        let moved = try log.quarantine(segmentFrom: segment.firstSequence!)
-        observer.observer?.quarantined(moved, because: .damaged(damage))
-      }
+      try scrub.run(coveredBy: newest.sequence) { observer.observer?.quarantined($0, because: $1) }
     } catch {
       guard !error.isNotFound else { return }
       _ = fail(error)
