@@ -98,9 +98,12 @@ public final class Node: Sendable {
         """)
     }
     for bad in report.badSnapshots {
-      logger.warning("\(bad.error); an older state and the log behind it served; moved to \(bad.path)")
+      logger.warning(
+        "\(bad.error); an older state and the log behind it served; moved to \(bad.path)")
     }
-    for damage in log.covered { logger.warning("covered by a snapshot, so nothing is lost: \(damage)") }
+    for damage in log.covered {
+      logger.warning("covered by a snapshot, so nothing is lost: \(damage)")
+    }
     if !log.quarantined.isEmpty {
       logger.warning(
         "the log ended before the snapshot that covers it; moved to \(log.quarantined.joined(separator: ", "))"

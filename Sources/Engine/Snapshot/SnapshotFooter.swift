@@ -97,7 +97,8 @@ package struct SnapshotFooter: Hashable, Sendable {
     checksum: Checksum
   ) throws(SnapshotViolation) {
     let count = bytes.byteCount - SnapshotFormat.trailerBytes
-    guard checksum(bytes.extracting(0..<count + 20)) == bytes.number(at: count + 20, as: UInt32.self)
+    guard
+      checksum(bytes.extracting(0..<count + 20)) == bytes.number(at: count + 20, as: UInt32.self)
     else { throw .footerChecksum }
     guard bytes.number(at: count + 16, as: UInt32.self) == headerCRC,
       bytes.number(at: 0, as: UInt64.self) == SnapshotFormat.footerMagic

@@ -110,7 +110,8 @@ package struct SnapshotMerge {
     }
     let goal = try directory.header(of: next)
     let made = try directory.sidecar(of: segment)
-    if let made, made.summary.end.position == goal.previous, made.summary.end.origin == goal.origin {
+    if let made, made.summary.end.position == goal.previous, made.summary.end.origin == goal.origin
+    {
       return made
     }
     let new = try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
