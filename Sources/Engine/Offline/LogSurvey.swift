@@ -16,6 +16,8 @@ struct LogSurvey {
   /// What the state is taken from that the log goes on behind; nil for the empty one.
   let base: LogBase?
   let clean: CleanStop?
+  /// What a snapshot has, whether or not it serves for this point, is not missing in the log.
+  private let covered: UInt64
   private(set) var origin: UInt64?
   /// Where the log ends, as far as it was read.
   private(set) var end: LogPosition
@@ -32,9 +34,10 @@ struct LogSurvey {
   ///   the base; that of a system call.
   init(
     _ point: LogPoint, directory: String, segments: [SegmentFile], base: LogBase?,
-    clean: CleanStop?, fileSystem: any FileSystem, pace: Pace
+    clean: CleanStop?, covered: UInt64, fileSystem: any FileSystem, pace: Pace
   ) throws(WALError) {
     self.point = point
+    self.covered = covered
     self.base = base
     self.clean = clean
     origin = base?.origin
@@ -55,13 +58,18 @@ struct LogSurvey {
         guard case .notRetained = error, isPassed else { throw error }
         noteEpochs(of: segments, fileSystem)
       }
-    } else if let clean, clean.position.sequence > end.sequence, !isPassed {
+    } else if let clean, clean.position.sequence > max(end.sequence, covered), !isPassed {
       throw .damaged(
         Damage(
           corrupt: directory, sequence: end.sequence + 1,
           finding: .ends(beforeDurable: clean.position.sequence)))
     }
-    if case .end = point { through = end.sequence }
+    switch point {
+    case .end: through = end.sequence
+    // What came then is in a snapshot only, which is of a later time.
+    case .time where !isPassed && end.sequence < covered: through = nil
+    case .time, .sequence: break
+    }
   }
 
   private mutating func read(
@@ -72,7 +80,9 @@ struct LogSurvey {
       throw .notRetained(sequence: 1, oldest: first)
     }
     var reader = try LogReader(directory: directory, from: from, fileSystem: fileSystem)
-    reader.knownDurable = clean?.position.sequence ?? 0
+    if let clean, clean.position.sequence > covered {
+      reader.knownDurable = clean.position.sequence
+    }
     while true {
       switch try reader.next() {
       case .frame(let header):
@@ -126,7 +136,7 @@ struct LogSurvey {
   }
 
   private mutating func judge(_ damage: Damage) throws(WALError) {
-    if damage.kind == .torn {
+    if damage.kind == .torn, end.sequence >= covered {
       torn = damage
     } else if !isPassed {
       throw .damaged(damage)
@@ -137,7 +147,8 @@ struct LogSurvey {
     guard let clean, !isPassed else { return }
     let isSame = clean == CleanStop(origin: origin ?? clean.origin, position: end)
     guard
-      clean.position.sequence > end.sequence || clean.position.sequence == end.sequence && !isSame
+      clean.position.sequence > max(end.sequence, covered)
+        || clean.position.sequence == end.sequence && !isSame
     else { return }
     throw .damaged(
       Damage(

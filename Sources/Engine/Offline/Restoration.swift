@@ -69,19 +69,23 @@ package struct Restoration {
     pace.expect(Int(bytes.snapshots) * 3 + Int(bytes.log) * 4)
     let notes = try LogNotes(in: source + "/wal", fileSystem: fileSystem)
     let choice = try SnapshotChoice(directory, pace: pace, isWanted: covers)
+    let sequences = names.map(\.sequence)
+    guard choice.file != nil || segments.first?.firstSequence == 1 else {
+      throw unavailable(segments, sequences, choice)
+    }
     let survey: LogSurvey
     do {
       survey = try LogSurvey(
         point, directory: source + "/wal", segments: segments, base: choice.file?.header.base,
-        clean: notes.clean, fileSystem: fileSystem, pace: pace)
+        clean: notes.clean, covered: sequences.max() ?? 0, fileSystem: fileSystem, pace: pace)
     } catch {
       if case .notRetained = error {
-        throw unavailable(segments, names.map(\.sequence), choice)
+        throw unavailable(segments, sequences, choice)
       }
       throw choice.explain(error)
     }
     guard let through = survey.through, through > 0 else {
-      throw beyond(survey, segments, names.map(\.sequence), choice)
+      throw beyond(survey, segments, sequences, choice)
     }
     let after = choice.file?.header.sequence ?? 0
     let state = State(
@@ -139,7 +143,7 @@ package struct Restoration {
     _ survey: LogSurvey, _ segments: [SegmentFile], _ snapshots: [UInt64], _ choice: SnapshotChoice
   ) -> WALError {
     switch point {
-    case .sequence(let sequence) where sequence > survey.end.sequence:
+    case .sequence(let sequence) where sequence > max(survey.end.sequence, snapshots.max() ?? 0):
       let cut = survey.torn.map { ". \($0)" } ?? ""
       return .setting(
         "\(source): there is no sequence number \(sequence): the log ends at "

@@ -34,7 +34,9 @@ struct LogCounts {
       valueBytesMax = UInt64(record.value.count)
       valueMaxSequence = sequence
     }
-    sequences = (sequences?.lowerBound ?? sequence)...sequence
+    // A snapshot's entries are in another order.
+    sequences =
+      min(sequences?.lowerBound ?? sequence, sequence)...max(sequences?.upperBound ?? 0, sequence)
     guard record.type == .put || record.type == .delete else { return }
     var state = KeyTable.State()
     state.isPresent = record.type == .put
