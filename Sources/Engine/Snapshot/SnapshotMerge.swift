@@ -110,7 +110,8 @@ package struct SnapshotMerge {
     }
     let goal = try directory.header(of: next)
     let made = try directory.sidecar(of: segment)
-    if let made, made.summary.end.position == goal.previous, made.summary.end.origin == goal.origin
+    if let made, made.summary.end.position == goal.previous, made.summary.end.origin == goal.origin,
+      try made.isWhole()
     {
       return made
     }

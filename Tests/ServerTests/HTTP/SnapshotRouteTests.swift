@@ -14,13 +14,16 @@ import Testing
     }
   }
 
-  /// Values that do not compress, and a snapshot of them.
-  private func write(_ node: RunningNode, count: Int = 300) async throws {
-    var numbers = SystemRandomNumberGenerator()
+  /// Values that hardly compress, and a snapshot of them.
+  private func write(
+    _ node: RunningNode, count: Int = 10, valueBytes: Int = 60_000
+  ) async throws {
     let client = try node.connect()
     for number in 0..<count {
-      let bytes = (0..<2_000).map { _ in UInt8.random(in: 97...122, using: &numbers) }
-      let body = String(decoding: bytes, as: UTF8.self)
+      var body = ""
+      while body.utf8.count < valueBytes {
+        body += String(UInt64.random(in: 0 ... .max), radix: 36)
+      }
       _ = try await client.ask("PUT", "/kv/key-\(number)", body: body)
     }
     let made = try await client.ask("POST", "/admin/snapshot")
@@ -95,7 +98,7 @@ import Testing
       let range = "Range: bytes=10-19"
       _ = try await node.ask("HEAD", "/snapshot?replica=copy")
       // More than are kept of themselves.
-      for _ in 0..<3 { try await write(node, count: 2) }
+      for _ in 0..<3 { try await write(node, count: 2, valueBytes: 10) }
       let newest = try await node.ask("GET", "/snapshot")
       #expect(newest["etag"] != tag && newest.status == 200)
       for condition in ["If-Range: \(tag)", "If-Match: \(tag)"] {
@@ -116,7 +119,7 @@ import Testing
   @Test(arguments: ConfiguredLane.allCases)
   func moreReadersThanAllowedAreTurnedAway(lane: ConfiguredLane) async throws {
     try await RunningNode.with(lane, { $0.limits.snapshotReadersMax = 1 }) { node in
-      try await write(node, count: 2_000)
+      try await write(node, count: 20, valueBytes: 1_000_000)
       // Takes the head, and nothing more than the system takes for it.
       let slow = try node.connect()
       try slow.send("GET", "/snapshot")
@@ -139,11 +142,22 @@ import Testing
 
   @Test func aClientThatTakesNothingIsClosed() async throws {
     try await RunningNode.with(.fast, { $0.limits.answerSeconds = 1 }) { node in
-      try await write(node, count: 4_000)
+      // More than the system takes for a client that does not read.
+      try await write(node, count: 20, valueBytes: 1_500_000)
       let slow = try node.connect()
       try slow.send("GET", "/snapshot")
       let length = try #require(try await slow.head()["content-length"].flatMap { Int($0) })
-      try await Task.sleep(for: .seconds(4))
+      // Only the one that asks is left.
+      var connections = 2
+      let deadline = ContinuousClock.now + .seconds(30)
+      while connections > 1, ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(20))
+        let metrics = try await node.ask("GET", "/metrics").text
+        let line = try #require(
+          metrics.split(separator: "\n").first { $0.hasPrefix("shiplog_connections ") })
+        connections = try #require(Int(line.split(separator: " ")[1]))
+      }
+      #expect(connections == 1)
       await #expect(throws: ClientConnection.Failure.self) { try await slow.bytes(length) }
     }
   }
