@@ -21,6 +21,7 @@ let package = Package(
     .library(name: "WAL", targets: ["WAL"]),
     .executable(name: "kv", targets: ["kv"]),
     .executable(name: "wal-dump", targets: ["wal-dump"]),
+    .executable(name: "wal-compact", targets: ["wal-compact"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -38,11 +39,18 @@ let package = Package(
     .target(name: "Client", dependencies: ["Sharding"] + nio),
     .target(
       name: "Server", dependencies: ["Engine", "Sharding", logging, metrics] + nio + lifecycle),
+    .target(name: "Terminal", dependencies: ["WAL"], path: "Sources/Tools/Terminal"),
     .executableTarget(
-      name: "kv", dependencies: ["Server", "Client", argumentParser, logging] + lifecycle,
+      name: "kv",
+      dependencies: ["Server", "Client", "Engine", "Sharding", "Terminal", argumentParser, logging]
+        + nio + lifecycle,
       path: "Sources/Tools/kv"),
     .executableTarget(
-      name: "wal-dump", dependencies: ["WAL", argumentParser], path: "Sources/Tools/wal-dump"),
+      name: "wal-dump", dependencies: ["WAL", "Engine", argumentParser],
+      path: "Sources/Tools/wal-dump"),
+    .executableTarget(
+      name: "wal-compact", dependencies: ["Engine", "Terminal", argumentParser],
+      path: "Sources/Tools/wal-compact"),
     .executableTarget(
       name: "log-benchmark", dependencies: ["WAL", "CChecksum"], path: "Benchmarks/log-benchmark"),
     .executableTarget(
@@ -69,7 +77,9 @@ let package = Package(
       ] + nio),
     .testTarget(name: "ClientTests", dependencies: ["Client"]),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
-    .testTarget(name: "BlackBoxTests", dependencies: ["WAL", "wal-dump", "log-writer", "kv"]),
+    .testTarget(
+      name: "BlackBoxTests",
+      dependencies: ["WAL", "Engine", "wal-dump", "wal-compact", "log-writer", "kv"]),
   ],
   swiftLanguageModes: [.v6]
 )

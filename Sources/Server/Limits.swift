@@ -18,6 +18,12 @@ public struct Limits: Sendable {
   public var watchIdleSeconds = 15
   /// A watcher that takes nothing.
   public var watchStallSeconds = 300
+  /// Snapshots that are being sent, all connections together.
+  public var snapshotReadersMax = 32
+  /// For so long a snapshot, and the log behind it, are kept for who has given a name with a request.
+  public var snapshotLeaseSeconds = 120
+  /// Of such a name.
+  public var replicaNameBytesMax = 128
   public var connectionsMax = 20_000
   /// Connections that are answered at a time before the node has its data; others wait for that.
   public var startingConnectionsMax = 64

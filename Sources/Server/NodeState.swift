@@ -19,6 +19,7 @@ final class NodeState: Sendable {
   private let bodies = Atomic(0)
   private let answers = Atomic(0)
   private let watchers = Atomic(0)
+  private let snapshotReaders = Atomic(0)
   let feedReaders: FeedReaders
 
   init(
@@ -62,6 +63,11 @@ final class NodeState: Sendable {
   func chargeWatcher(limit: Int) -> Bool { Self.charge(watchers, 1, limit) }
 
   func releaseWatcher() { watchers.subtract(1, ordering: .relaxed) }
+
+  /// Counts a snapshot that is being sent; false when there would be too many.
+  func chargeSnapshotReader(limit: Int) -> Bool { Self.charge(snapshotReaders, 1, limit) }
+
+  func releaseSnapshotReader() { snapshotReaders.subtract(1, ordering: .relaxed) }
 
   private static func charge(_ sum: borrowing Atomic<Int>, _ bytes: Int, _ limit: Int) -> Bool {
     guard sum.add(bytes, ordering: .relaxed).newValue > limit else { return true }

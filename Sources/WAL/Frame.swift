@@ -57,6 +57,18 @@ public struct FrameHeader: Hashable, Sendable {
     else { throw .frameNumbers }
   }
 
+  /// What is known of a record that stands in no frame: an entry of a snapshot.
+  package init(
+    standingFor sequence: UInt64, epoch: Epoch, timeMilliseconds: UInt64, crc: UInt32,
+    recordBytes: Int
+  ) {
+    self.init(
+      recordsBytes: recordBytes, recordCount: 1,
+      previous: LogPosition(epoch: epoch, sequence: sequence - 1, crc: 0), epoch: epoch,
+      durableSequence: 0, confirmedSequence: 0, timeMilliseconds: timeMilliseconds)
+    self.crc = crc
+  }
+
   init(
     recordsBytes: Int, recordCount: UInt32, previous: LogPosition, epoch: Epoch,
     durableSequence: UInt64, confirmedSequence: UInt64, timeMilliseconds: UInt64

@@ -51,6 +51,23 @@ struct LogNote {
   }
 }
 
+/// What the notes beside a log's segments say, for those who only read.
+package struct LogNotes: Sendable {
+  /// Nil when the log was not closed in order.
+  package var clean: CleanStop?
+  package var isEpochDue: Bool
+  package var isRelaxed: Bool
+
+  package init(
+    in directory: String, fileSystem: any FileSystem = SystemFileSystem()
+  ) throws(WALError) {
+    let notes = LogNote(directory: directory, fileSystem: fileSystem)
+    clean = try notes.read(.clean).flatMap { CleanStop($0) }
+    isEpochDue = try notes.read(.epochDue) != nil
+    isRelaxed = try notes.read(.relaxed) != nil
+  }
+}
+
 /// A log's end in the text of a note: `origin epoch-node sequence crc check`, the last being a
 /// checksum of the text before it.
 package struct CleanStop: Hashable, Sendable {
@@ -64,7 +81,14 @@ package struct CleanStop: Hashable, Sendable {
     try LogNote(directory: directory, fileSystem: fileSystem).read(.clean).flatMap { CleanStop($0) }
   }
 
-  init(origin: UInt64, position: LogPosition) {
+  /// Writes the note into a directory where no log has been begun behind that position.
+  package func write(
+    in directory: String, fileSystem: any FileSystem = SystemFileSystem()
+  ) throws(WALError) {
+    try LogNote(directory: directory, fileSystem: fileSystem).write(.clean, text)
+  }
+
+  package init(origin: UInt64, position: LogPosition) {
     self.origin = origin
     self.position = position
   }

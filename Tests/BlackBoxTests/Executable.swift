@@ -14,6 +14,7 @@ struct Outcome {
 struct Executable {
   static let dump = Executable("wal-dump")
   static let writer = Executable("log-writer")
+  static let compact = Executable("wal-compact")
   static let kv = Executable("kv")
 
   static let shell = Executable(url: URL(fileURLWithPath: "/bin/sh"))

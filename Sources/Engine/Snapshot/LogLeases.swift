@@ -56,6 +56,14 @@ package final class LogLeases: Sendable {
     }
   }
 
+  /// The path of the snapshot that is held for somebody.
+  package func snapshot(heldFor name: String) -> String? {
+    let now = clock.monotonicNanoseconds()
+    return leases.withLock { leases in
+      leases[name].flatMap { $0.endNanoseconds > now ? $0.snapshot : nil }
+    }
+  }
+
   func holds(snapshot path: String) -> Bool {
     let now = clock.monotonicNanoseconds()
     return leases.withLock { leases in

@@ -197,6 +197,23 @@ package final class SegmentSidecar {
     return UnsafeRawBufferPointer(bytes)
   }
 
+  /// Whether all of it is as it was written: it was not synced, so a crash can have taken any part.
+  func isWhole() throws(WALError) -> Bool {
+    let piece = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Self.chunkItems * Item.bytes + 8, alignment: 16)
+    defer { piece.deallocate() }
+    do throws(WALError) {
+      for run in runs {
+        var item: UInt64 = 0
+        while item < run.count { item += UInt64(try read(run, from: item, into: piece)) }
+      }
+      return true
+    } catch {
+      guard case .invalidFile = error else { throw error }
+      return false
+    }
+  }
+
   /// Reads a piece of a run.
   fileprivate func read(
     _ run: Run, from item: UInt64, into target: UnsafeMutableRawBufferPointer

@@ -8,6 +8,8 @@ package final class SnapshotFile: Sendable {
   package let footer: SnapshotFooter
   /// Of the whole file.
   package let bytes: UInt64
+  /// The footer's, which covers all that the checksums of header and blocks do.
+  package let crc: UInt32
   private let file: any File
   fileprivate let checksum: Checksum
 
@@ -34,6 +36,7 @@ package final class SnapshotFile: Sendable {
       let place = try Self.check(path, trailerOffset) { () throws(SnapshotViolation) in
         try SnapshotFooter.place(trailer.span.bytes, fileBytes: size)
       }
+      crc = trailer.span.bytes.number(at: 20, as: UInt32.self)
       let end = try file.bytes(at: place.offset, count: place.count + SnapshotFormat.trailerBytes)
       let checksum = checksum
       footer = try Self.check(path, place.offset) { () throws(SnapshotViolation) in
@@ -43,6 +46,11 @@ package final class SnapshotFile: Sendable {
           headerCRC: headerCRC, checksum: checksum)
       }
     }
+  }
+
+  /// Whether a file that begins like this means to be a snapshot, of whichever version.
+  package static func isSnapshot(_ start: RawSpan) -> Bool {
+    start.byteCount >= 8 && start.number(at: 0, as: UInt64.self) == SnapshotFormat.magic
   }
 
   static func check<R>(

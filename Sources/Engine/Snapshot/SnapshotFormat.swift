@@ -93,6 +93,11 @@ public struct SnapshotHeader: Hashable, Sendable {
   /// The last sequence number that it covers.
   public var sequence: UInt64 { positions[0].position.sequence }
 
+  /// The epoch in which a record that it covers was written.
+  package func epoch(of sequence: UInt64) -> Epoch {
+    epochs.last { $0.firstSequence <= sequence }?.epoch ?? base.position.epoch
+  }
+
   package var bytes: Int {
     SnapshotFormat.fixedHeaderBytes + positions.count * SnapshotFormat.positionBytes
       + epochs.count * SnapshotFormat.epochBytes + 8

@@ -177,7 +177,9 @@ package struct SnapshotMerge {
       // Nothing says where the last segment ends but its frames.
       return try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
     }
-    if let made = try directory.sidecar(of: segment, hash: place.hash), try leads(made, to: next) {
+    if let made = try directory.sidecar(of: segment, hash: place.hash), try leads(made, to: next),
+      try made.isWhole()
+    {
       return made
     }
     let new = try directory.makeSidecar(

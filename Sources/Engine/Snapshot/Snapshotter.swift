@@ -13,14 +13,20 @@ public struct SnapshotInfo: Hashable, Sendable {
   public var dataBytes: UInt64
   /// When it was written, milliseconds since 1970.
   public var timeMilliseconds: UInt64
+  /// Of the keys and their versions.
+  public var digest: Digest
+  /// Of the file's footer, and so of all of the file.
+  public var crc: UInt32
 
-  init(_ file: SnapshotFile) {
+  package init(_ file: SnapshotFile) {
     path = file.path
     sequence = file.header.sequence
     bytes = file.bytes
     keys = file.footer.entries
     dataBytes = file.footer.dataBytes
     timeMilliseconds = file.header.timeMilliseconds
+    digest = file.footer.digest
+    crc = file.crc
   }
 }
 

@@ -10,6 +10,7 @@ package struct Status: Hashable, Sendable {
 
   package static let ok = Status(code: 200, reason: "OK")
   package static let created = Status(code: 201, reason: "Created")
+  package static let partialContent = Status(code: 206, reason: "Partial Content")
   package static let noContent = Status(code: 204, reason: "No Content")
   package static let notModified = Status(code: 304, reason: "Not Modified")
   package static let badRequest = Status(code: 400, reason: "Bad Request")
@@ -22,6 +23,7 @@ package struct Status: Hashable, Sendable {
   package static let preconditionFailed = Status(code: 412, reason: "Precondition Failed")
   package static let contentTooLarge = Status(code: 413, reason: "Content Too Large")
   package static let targetTooLong = Status(code: 414, reason: "URI Too Long")
+  package static let rangeNotSatisfiable = Status(code: 416, reason: "Range Not Satisfiable")
   package static let expectationFailed = Status(code: 417, reason: "Expectation Failed")
   package static let headersTooLarge = Status(code: 431, reason: "Request Header Fields Too Large")
   package static let internalError = Status(code: 500, reason: "Internal Server Error")

@@ -3,7 +3,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch
-  case status, health, ready, metrics, snapshot
+  case status, health, ready, metrics, snapshot, snapshotFile
   case other
 
   /// In metrics and logs.
@@ -28,6 +28,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .ready: "ready"
     case .metrics: "metrics"
     case .snapshot: "snapshot"
+    case .snapshotFile: "snapshot_file"
     case .other: "other"
     }
   }

@@ -10,8 +10,10 @@ enum Handling {
   case value(Answer, LargeValue)
   /// The body is the loop's, and where the next page begins goes with it.
   case page(Answer, next: String?)
+  /// The body is the loop's, and the head has these fields as well.
+  case fields(Answer, [(name: String, value: String)])
   /// The body is what the stream sends.
-  case stream(Answer, WatchStream)
+  case stream(Answer, any AnswerStream)
   /// The lane is told later.
   case later
 }
@@ -25,7 +27,7 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot
+    case status, health, ready, metrics, makeSnapshot, snapshot
     case watch
     case replaced
     case unknown
@@ -43,6 +45,7 @@ extension LoopState {
       case Paths.ready: self = .ready
       case Paths.metrics: self = .metrics
       case Paths.makeSnapshot: self = .makeSnapshot
+      case Paths.snapshot: self = .snapshot
       case Paths.watch: self = .watch
       case _ where Paths.replaced.contains(path): self = .replaced
       case _ where path.starts(with: Paths.entryPrefix):
@@ -57,7 +60,8 @@ extension LoopState {
 
     var allow: StaticString {
       switch self {
-      case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch:
+      case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch,
+        .snapshot:
         "GET, HEAD"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
@@ -75,6 +79,7 @@ extension LoopState {
         (.localRead, .HEAD), (.entries, .GET), (.entries, .HEAD), (.status, .GET),
         (.status, .HEAD), (.health, .GET), (.health, .HEAD), (.ready, .GET), (.ready, .HEAD),
         (.metrics, .GET), (.metrics, .HEAD), (.watch, .GET), (.watch, .HEAD),
+        (.snapshot, .GET), (.snapshot, .HEAD),
         (.set, .GET), (.set, .POST), (.set, .PUT),
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
@@ -99,6 +104,7 @@ extension LoopState {
     static let healthz = Array("/healthz".utf8)
     static let ready = Array("/ready".utf8)
     static let metrics = Array("/metrics".utf8)
+    static let snapshot = Array("/snapshot".utf8)
     static let makeSnapshot = Array("/admin/snapshot".utf8)
     static let getPrefix = Array("/get/".utf8)
     static let localReadPrefix = Array("/local_read/".utf8)
@@ -149,6 +155,7 @@ extension LoopState {
     case .ready: return ready(lane)
     case .metrics: return metrics(lane)
     case .makeSnapshot: return makeSnapshot(lane)
+    case .snapshot: return snapshot(request, query, lane)
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")
       return .now(Answer(.gone))

@@ -33,7 +33,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private var large: LargeBody?
   /// The answer that is being sent, where it has no end of its own. What the client sends meanwhile is
   /// dropped: the answer has said that nothing follows it.
-  private var stream: WatchStream?
+  private var stream: (any AnswerStream)?
   /// The version that the request waits for.
   var awaited: VersionWaiters.ID?
   /// What this connection's body counts for in the node's bound.
@@ -296,6 +296,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     case .now(let answer): respond(answer)
     case .value(let answer, let value): respond(answer, value)
     case .page(let answer, let next): respond(answer, next: next)
+    case .fields(let answer, let fields): respond(answer, fields: fields)
     case .stream(let answer, let stream): respond(answer, stream)
     case .later: break
     }
@@ -309,7 +310,10 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   }
 
   /// Sends an answer whose body is the loop's. On the loop.
-  func respond(_ answer: Answer, _ value: LargeValue? = nil, next: String? = nil) {
+  func respond(
+    _ answer: Answer, _ value: LargeValue? = nil, next: String? = nil,
+    fields: [(name: String, value: String)] = []
+  ) {
     var answer = answer
     if loop.body.readableBytes > loop.limits.outputBytesMax {
       guard loop.node.chargeAnswer(loop.body.readableBytes, limit: loop.limits.answersBytesMax)
@@ -333,7 +337,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     answer.namesKeepAlive = isVersion10 && !answer.closes
     phase = .sending
     let bodyBytes = value?.bytes.count ?? body.readableBytes
-    let head = loop.encoder.head(answer, bodyBytes: bodyBytes, next: next)
+    var head = loop.encoder.head(answer, bodyBytes: bodyBytes, next: next)
+    for field in fields { head.headers.add(name: field.name, value: field.value) }
     keepsAlive = !answer.closes
     deadline =
       .now() + .seconds(Int64(loop.limits.answerSeconds + body.readableBytes / (64 << 10)))
@@ -346,7 +351,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   }
 
   /// Sends an answer's head; the stream sends the rest, and ends it.
-  private func respond(_ answer: Answer, _ stream: WatchStream) {
+  private func respond(_ answer: Answer, _ stream: any AnswerStream) {
     loop.requestMetrics.answered(route, answer.status, since: start)
     route = .other
     releaseBody()
@@ -356,7 +361,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     keepsAlive = false
     phase = .sending
     // For a client that knows no chunks the answer ends with the connection; a head has none anyhow.
-    var head = loop.encoder.head(answer, bodyBytes: nil)
+    var head = loop.encoder.head(answer, bodyBytes: stream.bodyBytes)
+    for field in stream.fields { head.headers.add(name: field.name, value: field.value) }
     if isVersion10 || isHead { head.headers.remove(name: "transfer-encoding") }
     context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
     guard self.context != nil, !isHead else {

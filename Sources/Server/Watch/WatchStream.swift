@@ -10,7 +10,7 @@ import WAL
 ///
 /// `@unchecked Sendable`: touched on the event loop only; reader threads get copies of the cursor and
 /// the encoder.
-final class WatchStream: @unchecked Sendable {
+final class WatchStream: AnswerStream, @unchecked Sendable {
   /// A piece has at most so much, and the encoder's last step.
   private static let pieceBytes = 384 << 10
   /// Frames that one stream looks at before others have their turn: on the loop, on a reader thread.

@@ -32,9 +32,13 @@ struct ClientOptions: ParsableArguments {
   }
 
   /// Asks the node. An error is said, and ends the command.
-  func ask<R>(_ body: (KVClient) async throws(KVClientError) -> R) async throws -> R {
+  ///
+  /// - Parameter timeoutSeconds: in place of `timeout`.
+  func ask<R>(
+    timeoutSeconds: Double? = nil, _ body: (KVClient) async throws(KVClientError) -> R
+  ) async throws -> R {
     do throws(KVClientError) {
-      return try await KVClient.with(address, timeout: .seconds(timeout), body)
+      return try await KVClient.with(address, timeout: .seconds(timeoutSeconds ?? timeout), body)
     } catch {
       throw Output.failure(error.description)
     }

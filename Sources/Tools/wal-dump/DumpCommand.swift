@@ -9,7 +9,8 @@ struct DumpCommand: ParsableCommand {
     abstract: "Shows the records of a log, and checks it.",
     discussion: """
       A line a record: seq epoch time type key value-size crc. A PATH is a data directory, a \
-      directory of segments, segments of one log, or - for standard input.
+      directory of segments, segments of one log, a snapshot, or - for standard input. Of a snapshot \
+      there is a line an entry: its crc is that of the block, its time that of the snapshot.
 
       Exit codes: 0 clean; 1 unreadable; 2 torn tail (not known to have been acknowledged); \
       3 corrupt (acknowledged data is damaged); 4 --diff found a difference; 64 usage.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import WAL
 
 /// What a command line asks for, done.
@@ -13,7 +14,9 @@ struct DumpRun {
 
   /// - Returns: the exit code.
   func run() throws -> Int32 {
-    let places = try LogPlaces(command.paths).places
+    let places = try LogPlaces(
+      command.paths, includesSnapshots: command.verify || command.stats
+    ).places
     if let other = command.diff {
       var difference = LogDifference(
         try cursor(places, command.paths[0]), try cursor(try LogPlaces([other]).places, other),
@@ -44,6 +47,9 @@ struct DumpRun {
     guard places.count == 1 else {
       throw ValidationError("\(path) holds \(places.count) logs. Name one of them")
     }
+    if case .snapshot = places[0].content {
+      throw ValidationError("\(path) is a snapshot. Name a log")
+    }
     return places[0]
   }
 
@@ -69,6 +75,11 @@ struct DumpRun {
   private func dump<Sink: FrameSink & ~Copyable>(
     _ place: LogPlace, into sink: inout Sink
   ) throws(DumpError) -> Int32 {
+    if case .snapshot(let path) = place.content {
+      return try SnapshotReading(
+        path, isVerified: command.verify, showsProgress: showsProgress
+      ).run(into: &sink)
+    }
     if case .standardInput = place.content {
       var source = StreamWalk(to: filter.to, isFollowing: false)
       var reading = reading(place, totalBytes: 0)
@@ -86,11 +97,15 @@ struct DumpRun {
     return reading.verdict.code
   }
 
+  /// Not where lines are running over the screen.
+  private var showsProgress: Bool {
+    !command.follow
+      && (command.verify || command.stats || !System.isTerminal(System.standardOutput))
+  }
+
   private func reading(_ place: LogPlace, totalBytes: UInt64) -> Reading {
-    let isScrolling =
-      !command.verify && !command.stats && System.isTerminal(System.standardOutput)
-    return Reading(
-      log: place.name, totalBytes: totalBytes, showsProgress: !isScrolling && !command.follow,
+    Reading(
+      log: place.name, totalBytes: totalBytes, showsProgress: showsProgress,
       damageDescriptor: command.verify ? System.standardOutput : System.standardError)
   }
 
@@ -108,8 +123,20 @@ struct DumpRun {
     } else if verdict.frames == 0, verdict.segments == 0, verdict.code == Exit.clean,
       verdict.log != LogPlace.standardInputName
     {
-      System.writeLine("\(verdict.log): the log is empty: there are no segments")
+      System.writeLine(
+        "\(verdict.log): the log is empty: there are no segments" + snapshotHint(verdict))
     }
+  }
+
+  /// Where else to look in a directory whose log is empty.
+  private func snapshotHint(_ verdict: Verdict) -> String {
+    let found: String?
+    do {
+      found = try SnapshotDirectory(verdict.log).list().first?.path
+    } catch {
+      found = nil
+    }
+    return found.map { "; the state is in \($0)" } ?? ""
   }
 
   private func follow(
@@ -124,7 +151,7 @@ struct DumpRun {
     case .directory(let directory):
       var source = try FollowWalk(directory, from: filter.from, to: filter.to)
       try reading.run(&source, into: &sink)
-    case .files:
+    case .files, .snapshot:
       throw ValidationError("--follow takes a directory or -: nothing appears behind a file")
     }
     return reading.verdict.code

@@ -1,6 +1,7 @@
+import Engine
 import WAL
 
-/// What becomes of the frames of a log, one after the other.
+/// What becomes of the frames of a log, or of the entries of a snapshot, one after the other.
 protocol FrameSink: ~Copyable {
   /// A log begins; `isOneOfSeveral` when its name must be said.
   mutating func begin(_ log: String, isOneOfSeveral: Bool)
@@ -9,6 +10,8 @@ protocol FrameSink: ~Copyable {
   mutating func pause()
   /// The log is at its end, and was in that many segments.
   mutating func end(segments: Int)
+  /// The snapshot is at its end.
+  mutating func end(_ snapshot: SnapshotFile)
   /// - Throws: when what was taken could not be passed on.
   func check() throws(DumpError)
 }
@@ -19,6 +22,7 @@ struct NoSink: FrameSink {
   func take(_ header: FrameHeader, _ records: RawSpan) {}
   func pause() {}
   func end(segments: Int) {}
+  func end(_ snapshot: SnapshotFile) {}
   func check() {}
 }
 

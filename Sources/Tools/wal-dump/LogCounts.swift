@@ -1,3 +1,4 @@
+import Engine
 import WAL
 
 /// The numbers behind `--stats`.
@@ -33,7 +34,9 @@ struct LogCounts {
       valueBytesMax = UInt64(record.value.count)
       valueMaxSequence = sequence
     }
-    sequences = (sequences?.lowerBound ?? sequence)...sequence
+    // A snapshot's entries are in another order.
+    sequences =
+      min(sequences?.lowerBound ?? sequence, sequence)...max(sequences?.upperBound ?? 0, sequence)
     guard record.type == .put || record.type == .delete else { return }
     var state = KeyTable.State()
     state.isPresent = record.type == .put
@@ -67,5 +70,24 @@ struct LogCounts {
       ("epochs", .number(epochs)), ("last_epoch", .number(lastEpoch?.number ?? 0)),
     ]
     return lines
+  }
+
+  /// The same of a snapshot's entries: there every key is one.
+  func lines(
+    _ snapshot: SnapshotFile, nowMilliseconds: UInt64
+  ) -> [(name: String, value: StatisticsValue)] {
+    let header = snapshot.header
+    return [
+      ("entries", .number(records)), ("blocks", .number(UInt64(snapshot.footer.blocks.count))),
+      ("bytes", .number(snapshot.bytes)), ("keys", .number(UInt64(keys.count))),
+      ("keys_live", .number(UInt64(keys.present(atMilliseconds: nowMilliseconds)))),
+      ("key_bytes", .number(keyBytes)), ("value_bytes", .number(valueBytes)),
+      ("value_bytes_max", .number(valueBytesMax)),
+      ("value_bytes_max_seq", .number(valueMaxSequence)), ("sequence", .number(header.sequence)),
+      ("frame_time", .moment(header.frameTimeMilliseconds)),
+      ("made", .moment(header.timeMilliseconds)),
+      ("epochs", .number(UInt64(header.epochs.count))),
+      ("last_epoch", .number(header.base.position.epoch.number)),
+    ]
   }
 }

@@ -6,6 +6,7 @@ struct LogPlace {
     /// Segments named by their sequence numbers; more may appear.
     case directory(String)
     case files([SegmentFile])
+    case snapshot(String)
     case standardInput
   }
 
@@ -39,7 +40,7 @@ struct LogPlace {
     switch content {
     case .directory(let directory): try SegmentFile.list(directory, in: SystemFileSystem())
     case .files(let files): files
-    case .standardInput: []
+    case .standardInput, .snapshot: []
     }
   }
 }

@@ -1,13 +1,17 @@
+import Engine
 import WAL
 
-/// Finds out which logs the paths of a command line name.
+/// Finds out which logs and snapshots the paths of a command line name.
 struct LogPlaces {
   private let fileSystem = SystemFileSystem()
   private(set) var places: [LogPlace] = []
   private var files: [(SegmentFile, SegmentHeader?)] = []
+  private let includesSnapshots: Bool
 
+  /// - Parameter includesSnapshots: whether a data directory stands for its snapshots as well.
   /// - Throws: when a path names no log at all.
-  init(_ paths: [String]) throws(DumpError) {
+  init(_ paths: [String], includesSnapshots: Bool = false) throws(DumpError) {
+    self.includesSnapshots = includesSnapshots
     for path in paths {
       if path == "-" {
         places.append(LogPlace(name: LogPlace.standardInputName, content: .standardInput))
@@ -33,7 +37,8 @@ struct LogPlaces {
   private func message(_ error: WALError, _ path: String) -> DumpError {
     guard error.isNotFound else { return .log(error) }
     return .message(
-      "\(path): no such file or directory. Name a data directory, a segment, or - for standard input"
+      "\(path): no such file or directory. Name a data directory, a segment, a snapshot, or - for "
+        + "standard input"
     )
   }
 
@@ -48,11 +53,15 @@ struct LogPlaces {
   private mutating func addDirectory(_ path: String) throws(WALError) {
     let names = try fileSystem.list(path)
     if names.contains("wal"), try fileSystem.isDirectory(path + "/wal") {
-      return try addLogs(in: path + "/wal", name: path, dataDirectory: path)
+      try addLogs(in: path + "/wal", name: path, dataDirectory: path)
+      if includesSnapshots { try addSnapshots(of: path) }
+      return
     }
     let real = System.realPath(path)
     let isLogDirectory = lastComponent(real) == "wal"
     let count = places.count
+    try addSnapshots(in: path)
+    try addSnapshots(of: path)
     try addLogs(
       in: path, name: path, dataDirectory: Self.dataDirectory(ofLogDirectory: real),
       allowsEmpty: isLogDirectory || names.isEmpty)
@@ -65,6 +74,23 @@ struct LogPlaces {
       unknown.append(
         "\(path): no log here. Name a data directory (it has wal/), a directory of *.wal files, "
           + "or such files")
+    }
+  }
+
+  /// The snapshots of a data directory, oldest first.
+  private mutating func addSnapshots(of dataDirectory: String) throws(WALError) {
+    do {
+      try addSnapshots(in: dataDirectory + "/snapshots")
+    } catch {
+      guard error.isNotFound else { throw error }
+    }
+  }
+
+  private mutating func addSnapshots(in directory: String) throws(WALError) {
+    for name in try fileSystem.list(directory).sorted()
+    where SnapshotDirectory.sequence(name) != nil {
+      let path = directory + "/" + name
+      places.append(LogPlace(name: path, content: .snapshot(path)))
     }
   }
 
@@ -113,6 +139,11 @@ struct LogPlaces {
   private mutating func addFile(_ path: String) throws(WALError) {
     let name = lastComponent(path)
     let bytes = try fileSystem.open(path, .readOnly).bytes(count: Format.segmentHeaderBytes)
+    if SnapshotFile.isSnapshot(bytes.span.bytes)
+      || name.hasSuffix(SnapshotDirectory.suffix)
+    {
+      return places.append(LogPlace(name: path, content: .snapshot(path)))
+    }
     var header: SegmentHeader?
     var isSegment = Self.isPiece(name) || SegmentName.firstSequence(name) != nil
     do {
@@ -123,7 +154,8 @@ struct LogPlaces {
     }
     guard isSegment || header != nil else {
       unknown.append(
-        "\(path): not a segment of a log. Name a data directory, a log's directory, or *.wal files")
+        "\(path): not a segment of a log, and no snapshot. Name a data directory, a log's directory, "
+          + "*.wal or *.snap files")
       return
     }
     let file = SegmentFile(path: path, firstSequence: SegmentName.firstSequence(name))

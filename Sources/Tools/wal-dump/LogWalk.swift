@@ -1,3 +1,4 @@
+import Engine
 import WAL
 
 /// Reads a log in files from its first frame to its last, going on behind corruption.
@@ -45,8 +46,8 @@ struct LogWalk: FrameSource, ~Copyable {
         return try LogReader(directory: directory, from: max(from, first))
       case .files(let files):
         return LogReader(files: files)
-      case .standardInput:
-        preconditionFailure("standard input is not read from files")
+      case .standardInput, .snapshot:
+        preconditionFailure("\(place.name) is no log in files")
       }
     }
   }
@@ -63,9 +64,14 @@ struct LogWalk: FrameSource, ~Copyable {
     guard case .directory(let directory) = place.content else { return nil }
     return try reading { () throws(WALError) in
       guard let segment = try place.segments().first, let first = segment.firstSequence else {
-        guard let clean, clean.position.sequence > 0 else { return nil }
+        // What a snapshot covers is not missing.
+        let covered =
+          try place.dataDirectory.flatMap { (path) throws(WALError) in
+            try SnapshotDirectory(path).list().first?.sequence
+          } ?? 0
+        guard let clean, clean.position.sequence > covered else { return nil }
         return Damage(
-          corrupt: directory, sequence: 1,
+          corrupt: directory, sequence: covered + 1,
           finding: .ends(beforeDurable: clean.position.sequence))
       }
       guard first > max(from, 1), let dataDirectory = place.dataDirectory,

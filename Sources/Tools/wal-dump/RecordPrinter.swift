@@ -1,3 +1,4 @@
+import Engine
 import WAL
 
 /// Prints records, one a line.
@@ -38,6 +39,8 @@ struct RecordPrinter: FrameSink, ~Copyable {
   mutating func pause() { output.flush() }
 
   mutating func end(segments: Int) { output.flush() }
+
+  mutating func end(_ snapshot: SnapshotFile) { output.flush() }
 
   func check() throws(DumpError) { try output.check() }
 }

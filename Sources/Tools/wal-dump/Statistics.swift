@@ -1,3 +1,4 @@
+import Engine
 import WAL
 
 /// Counts what a log holds.
@@ -34,7 +35,14 @@ struct Statistics: FrameSink, ~Copyable {
   mutating func pause() {}
 
   mutating func end(segments: Int) {
-    let lines = counts.lines(segments: segments, nowMilliseconds: nowMilliseconds)
+    write(counts.lines(segments: segments, nowMilliseconds: nowMilliseconds))
+  }
+
+  mutating func end(_ snapshot: SnapshotFile) {
+    write(counts.lines(snapshot, nowMilliseconds: nowMilliseconds))
+  }
+
+  private mutating func write(_ lines: [(name: String, value: StatisticsValue)]) {
     if isJSON {
       output.append("{\"log\":")
       JSONText.appendString(log, to: &output)
