@@ -79,7 +79,7 @@ let package = Package(
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(
       name: "BlackBoxTests",
-      dependencies: ["WAL", "Engine", "wal-dump", "wal-compact", "log-writer", "kv"]),
+      dependencies: ["WAL", "Engine", "Terminal", "wal-dump", "wal-compact", "log-writer", "kv"]),
   ],
   swiftLanguageModes: [.v6]
 )

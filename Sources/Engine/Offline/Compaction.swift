@@ -47,8 +47,9 @@ package struct Compaction {
   private func run() throws(WALError) -> OfflineReport {
     let start = clock.monotonicNanoseconds()
     let before = try DataFiles.bytes(in: directory, fileSystem: fileSystem)
-    // Read: the snapshot twice, the log three times; written and read again: the new one.
-    pace.expect(Int(before.snapshots) * 3 + Int(before.log) * 4)
+    // The snapshot is read twice, the log twice and what counts of it once more; the new one is written
+    // and read.
+    pace.expect(Int(before.snapshots) * 3 + Int(before.log) * 5 / 2)
     try snapshots.prepare()
     let choice = try SnapshotChoice(snapshots, pace: pace)
     let folded: Folded
@@ -116,7 +117,7 @@ package struct Compaction {
       try DataFiles.segments(in: directory, fileSystem: fileSystem), after: after,
       through: end.position.sequence)
     pace.expect(
-      Int(opened.report.bytes) * 4 + Int(base?.bytes ?? 0) * 3 + pace.doneBytes)
+      Int(opened.report.bytes) * 3 / 2 + Int(base?.bytes ?? 0) * 2 + pace.doneBytes)
     let place = SnapshotMerge.Place(
       directory: snapshots, hash: base?.header.hash ?? hash,
       shardIndex: base?.header.shardIndex ?? 0, shardCount: base?.header.shardCount ?? 1,

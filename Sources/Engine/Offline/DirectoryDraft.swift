@@ -16,10 +16,11 @@ package struct DirectoryDraft {
 
   /// - Parameters:
   ///   - target: where it will be: nothing, or an empty directory. Its parent exists.
-  ///   - keepsContent: false where what an earlier run has left is removed.
+  ///   - kept: how the names of snapshots' parts end that an earlier run has left and that count; all
+  ///     else that it has left is removed.
   /// - Throws: `setting` when there is something else; `locked` when another run is at it.
   package init(
-    _ target: String, keepsContent: Bool = false,
+    _ target: String, keeping kept: String? = nil,
     fileSystem: any FileSystem = SystemFileSystem()
   ) throws(WALError) {
     var target = target
@@ -39,7 +40,8 @@ package struct DirectoryDraft {
     lock = try DirectoryLock(path, fileSystem: fileSystem)
     for part in Self.parts {
       try fileSystem.makeDirectory(path + "/" + part)
-      for name in try fileSystem.list(path + "/" + part) where !keepsContent {
+      for name in try fileSystem.list(path + "/" + part)
+      where !(kept.map { name.hasSuffix($0) } ?? false) {
         try fileSystem.remove(path + "/" + part + "/" + name)
       }
     }

@@ -66,7 +66,7 @@ package struct Restoration {
       throw .setting("\(source): no data here. Name a data directory: it has wal/ or snapshots/")
     }
     let bytes = try DataFiles.bytes(in: source, fileSystem: fileSystem)
-    pace.expect(Int(bytes.snapshots) * 3 + Int(bytes.log) * 4)
+    pace.expect(Int(bytes.snapshots) * 3 + Int(bytes.log) * 5 / 2)
     let notes = try LogNotes(in: source + "/wal", fileSystem: fileSystem)
     let choice = try SnapshotChoice(directory, pace: pace, isWanted: covers)
     let sequences = names.map(\.sequence)

@@ -7,10 +7,11 @@ import WAL
 /// Fetches a snapshot into a directory, piece by piece, and verifies it.
 ///
 /// What has been fetched is in `TAG.part`, whose name says of which file it is, so that a run goes on
-/// where another one ended. Only what was verified has a snapshot's name.
+/// where another one ended, and fetches nothing that is there. Only what was verified has a
+/// snapshot's name, which is the last that happens to it.
 struct Backup {
   private static let pieceBytes: UInt64 = 4 << 20
-  private static let suffix = ".part"
+  static let suffix = ".part"
   /// How often a snapshot may go away while it is fetched.
   private static let attemptsMax = 3
 
@@ -24,7 +25,6 @@ struct Backup {
   }
 
   func run() async throws -> SnapshotInfo {
-    if let done = try finished() { return done }
     for _ in 0..<Self.attemptsMax {
       let part: Part
       if let begun = try begunPart() { part = begun } else { part = try await begin() }
@@ -38,19 +38,6 @@ struct Backup {
   }
 
   // MARK: - What there is already
-
-  /// What an earlier run has fetched and verified.
-  private func finished() throws -> SnapshotInfo? {
-    let found = try logged { () throws(WALError) in try directory.list().first }
-    guard let found else { return nil }
-    do throws(WALError) {
-      return SnapshotInfo(try verify(found.path))
-    } catch {
-      guard case .invalidFile = error else { throw Output.failure("\(error)") }
-      try logged { () throws(WALError) in try directory.fileSystem.remove(found.path) }
-      return nil
-    }
-  }
 
   private func begunPart() throws -> Part? {
     let names = try logged { () throws(WALError) in

@@ -30,7 +30,7 @@ struct BackupCommand: AsyncParsableCommand {
   func run() async throws {
     let start = LogClock.system.monotonicNanoseconds()
     let draft = try logged { () throws(WALError) in
-      try DirectoryDraft(out, keepsContent: true)
+      try DirectoryDraft(out, keeping: Backup.suffix)
     }
     let file = try await Backup(
       nodes: NodeSnapshots(options, replica: replica),

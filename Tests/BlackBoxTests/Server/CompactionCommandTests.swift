@@ -215,5 +215,37 @@ extension NodeProcessTests {
       }
       #expect(kills > 20)
     }
+
+    @Test("into a new directory leaves nothing of that name when it is killed, and goes on")
+    func copyKilled() async throws {
+      let (_, _, last) = try await written()
+      let out = directory.path("out")
+      var kills = 0
+      for call in ["fdatasync", "fsync", "rename"] {
+        var number = 1
+        var isDone = false
+        while !isDone {
+          let outcome = try await Executable.installed("strace").run(
+            [
+              "-f", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
+              "inject=\(call):signal=KILL:when=\(number)", Executable.compact.url.path,
+              "--data-dir", settings.data, "--out", out,
+            ], in: directory)
+          isDone = outcome.status == 0
+          kills += isDone ? 0 : 1
+          number += 1
+          guard FileManager.default.fileExists(atPath: out) else { continue }
+          // Whole, although it died behind that.
+          let verdict = try await Executable.dump.run(["--verify", out], in: directory)
+          #expect(verdict.status == 0 && verdict.output.contains("clean: 40 keys"), "\(call)")
+          if !isDone { try FileManager.default.removeItem(atPath: out) }
+        }
+        let node = try await ServedNode.start(.init(in: directory, data: out))
+        #expect(try await state(node) == last, "\(call)")
+        try await node.stop()
+        try FileManager.default.removeItem(atPath: out)
+      }
+      #expect(kills > 6)
+    }
   }
 }
