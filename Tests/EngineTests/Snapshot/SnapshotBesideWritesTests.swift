@@ -95,7 +95,10 @@ struct SnapshotBesideWritesTests {
     // From it and what was written behind it.
     let again = try Store.open(options)
     #expect(again.report.snapshot?.info == newest && again.report.digestMismatches == [])
-    #expect(again.index.contents() == expected && again.index.digest() == store.index.digest())
+    // The mark of the stop came after the last look at the time.
+    let frameTime = again.index.frameTime
+    let left = expected.filter { $0.value.expiry.map { $0 > frameTime } ?? true }
+    #expect(again.index.contents() == left)
     try again.close()
   }
 }
