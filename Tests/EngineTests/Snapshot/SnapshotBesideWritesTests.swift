@@ -18,6 +18,10 @@ struct SnapshotBesideWritesTests {
     return try answer.result.wait { $0 }.get()
   }
 
+  private func describe(_ found: Found?) -> String {
+    found.map { "version \($0.version), expiry \($0.expiry ?? 0)" } ?? "absent"
+  }
+
   private func options(_ directory: TemporaryDirectory) -> StoreOptions {
     var options = StoreOptions(dataDirectory: directory.path + "/data", node: 7)
     options.segmentBytes = 16_384
@@ -95,7 +99,21 @@ struct SnapshotBesideWritesTests {
     // From it and what was written behind it.
     let again = try Store.open(options)
     #expect(again.report.snapshot?.info == newest && again.report.digestMismatches == [])
-    #expect(again.index.contents() == expected && again.index.digest() == store.index.digest())
+    // Time goes on, and keys with it: those count that have not expired at the last look.
+    let all = again.index.contents()
+    let frameTime = again.index.frameTime
+    let isLeft = { (entry: (key: [UInt8], value: Found)) in
+      entry.value.expiry.map { $0 > frameTime } ?? true
+    }
+    let left = expected.filter(isLeft)
+    let found = all.filter(isLeft)
+    let differences = Set(left.keys).union(found.keys).filter { left[$0] != found[$0] }
+    for key in differences.prefix(3) {
+      Issue.record(
+        "\(String(decoding: key, as: UTF8.self)): \(describe(found[key])), not \(describe(left[key])); the snapshot is up to \(newest.sequence), the time \(frameTime)"
+      )
+    }
+    #expect(differences.isEmpty, "\(differences.count) of \(left.count)")
     try again.close()
   }
 }
