@@ -2,7 +2,8 @@ extension RawSpan {
   /// The little-endian number at that offset; the caller has checked the bounds, and the span
   /// checks them again.
   @inline(__always)
-  package func number<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: T.Type) -> T {
+  package func number<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: T.Type) -> T
+  {
     T(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: type))
   }
 

@@ -170,7 +170,8 @@ public struct LogRecovery: ~Copyable {
 
   private mutating func quarantine(_ segment: SegmentFile) throws(WALError) {
     report.quarantined.append(
-      try Quarantine(options.quarantineDirectory, fileSystem: options.fileSystem).take(segment.path))
+      try Quarantine(options.quarantineDirectory, fileSystem: options.fileSystem).take(segment.path)
+    )
   }
 
   /// A log that nothing precedes begins with the record of its first epoch. A crash can have come
