@@ -203,11 +203,12 @@ package func sleep(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
 /// How many processors there are for this process's threads.
 package func processorCount() -> Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 
-/// Has the calling thread give way to all others, for as long as it lives.
+/// Has the calling thread give way to others, for as long as it lives; it keeps a third of what one of
+/// them has (a niceness of 5, sched(7)), because what it does has to keep up with them in the end.
 package func makeThreadBackground() {
   #if os(Linux)
     // A niceness is a thread's own on Linux. That it cannot be set is no reason not to work.
-    _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
+    _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 5)
   #endif
 }
 

@@ -49,7 +49,7 @@ public protocol SnapshotObserver: AnyObject, Sendable {
 
 /// Makes snapshots behind a running node, and gives up the log that they make superfluous.
 ///
-/// A thread of its own, of the lowest priority and at a limited rate. It reads sealed segments and the
+/// A thread of its own, of a low priority and at a limited rate. It reads sealed segments and the
 /// last snapshot, and touches neither the index nor the segment that is being written.
 public final class Snapshotter: Sendable {
   package struct Options: Sendable {
