@@ -32,13 +32,15 @@ let package = Package(
   ],
   targets: [
     .target(name: "CChecksum"),
+    .target(name: "CMemory"),
     .target(name: "WAL", dependencies: ["CChecksum"]),
     .target(name: "Sharding"),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
-    .target(name: "Engine", dependencies: ["WAL", "Sharding", "CZstd"]),
+    .target(name: "Engine", dependencies: ["WAL", "Sharding", "CMemory", "CZstd"]),
     .target(name: "Client", dependencies: ["Sharding"] + nio),
     .target(
-      name: "Server", dependencies: ["Engine", "Sharding", logging, metrics] + nio + lifecycle),
+      name: "Server",
+      dependencies: ["Engine", "Sharding", "CMemory", logging, metrics] + nio + lifecycle),
     .target(name: "Terminal", dependencies: ["WAL"], path: "Sources/Tools/Terminal"),
     .executableTarget(
       name: "kv",

@@ -1,16 +1,16 @@
 /// A key, its value and its version, as a run of bytes in a stripe's arena:
 ///
 ///     0   8  version
-///     8   2  key length
-///     10  2  flags: 1 dead, 2 expiry, 4 large
-///     12  4  value length
-///     16  8  expiry, milliseconds since 1970        (flag expiry)
+///     8   2  key length, and from bit 13 on flags: 1 dead, 2 expiry, 4 large
+///     10  2  value length, unless it is large
+///     12  8  expiry, milliseconds since 1970        (flag expiry)
 ///         8  a counted reference to the value       (flag large)
 ///            key; then the value, unless it is large
 ///
 /// and up to seven bytes of padding.
 package struct Entry {
-  static let headerBytes = 16
+  static let headerBytes = 12
+  private static let keyCountBits: UInt16 = 13
   /// Values above this are kept outside the arena.
   package static let inlineValueBytesMax = 2_048
 
@@ -24,11 +24,18 @@ package struct Entry {
   let base: UnsafeMutableRawPointer
 
   var version: UInt64 { base.load(as: UInt64.self) }
-  var keyCount: Int { Int(base.load(fromByteOffset: 8, as: UInt16.self)) }
-  var valueCount: Int { Int(base.load(fromByteOffset: 12, as: UInt32.self)) }
+  private var keyField: UInt16 { base.load(fromByteOffset: 8, as: UInt16.self) }
+  var keyCount: Int { Int(keyField & (1 << Self.keyCountBits - 1)) }
+  /// Of a large value this looks at the value itself, which the entry must still have.
+  var valueCount: Int { large?.bytes.count ?? inlineCount }
+  private var inlineCount: Int { Int(base.load(fromByteOffset: 10, as: UInt16.self)) }
   var flags: Flags {
-    get { Flags(rawValue: base.load(fromByteOffset: 10, as: UInt16.self)) }
-    nonmutating set { base.storeBytes(of: newValue.rawValue, toByteOffset: 10, as: UInt16.self) }
+    get { Flags(rawValue: keyField >> Self.keyCountBits) }
+    nonmutating set {
+      base.storeBytes(
+        of: newValue.rawValue << Self.keyCountBits | UInt16(keyCount), toByteOffset: 8,
+        as: UInt16.self)
+    }
   }
 
   private var keyOffset: Int {
@@ -40,7 +47,8 @@ package struct Entry {
   }
 
   var expiryMilliseconds: UInt64? {
-    flags.contains(.expiry) ? base.load(fromByteOffset: Self.headerBytes, as: UInt64.self) : nil
+    flags.contains(.expiry)
+      ? base.loadUnaligned(fromByteOffset: Self.headerBytes, as: UInt64.self) : nil
   }
 
   /// Where the reference to a large value is.
@@ -48,18 +56,21 @@ package struct Entry {
 
   var large: LargeValue? {
     guard flags.contains(.large) else { return nil }
-    return Unmanaged<LargeValue>.fromOpaque(largePointer.load(as: UnsafeRawPointer.self))
+    return Unmanaged<LargeValue>.fromOpaque(largePointer.loadUnaligned(as: UnsafeRawPointer.self))
       .takeUnretainedValue()
   }
 
   /// The value, as long as the stripe's lock is held.
   var value: UnsafeRawBufferPointer {
     large?.bytes
-      ?? UnsafeRawBufferPointer(start: base + keyOffset + keyCount, count: valueCount)
+      ?? UnsafeRawBufferPointer(start: base + keyOffset + keyCount, count: inlineCount)
   }
 
   var bytes: Int {
-    Self.bytes(key: keyCount, value: valueCount, hasExpiry: flags.contains(.expiry))
+    // Those of an entry that has given up its large value, too.
+    flags.contains(.large)
+      ? Self.bytes(key: keyCount, value: .max, hasExpiry: flags.contains(.expiry))
+      : Self.bytes(key: keyCount, value: inlineCount, hasExpiry: flags.contains(.expiry))
   }
 
   /// The bytes that an entry takes in an arena.
@@ -95,9 +106,11 @@ package struct Entry {
       offset += 8
     }
     base.storeBytes(of: version, as: UInt64.self)
-    base.storeBytes(of: UInt16(key.count), toByteOffset: 8, as: UInt16.self)
-    base.storeBytes(of: UInt32(value.count), toByteOffset: 12, as: UInt32.self)
-    self.flags = flags
+    precondition(key.count < 1 << Self.keyCountBits)
+    base.storeBytes(
+      of: flags.rawValue << Self.keyCountBits | UInt16(key.count), toByteOffset: 8, as: UInt16.self)
+    base.storeBytes(
+      of: large == nil ? UInt16(value.count) : 0, toByteOffset: 10, as: UInt16.self)
     (base + offset).copyMemory(from: key.baseAddress!, byteCount: key.count)
     if large == nil, value.count > 0 {
       (base + offset + key.count).copyMemory(from: value.baseAddress!, byteCount: value.count)
@@ -107,7 +120,7 @@ package struct Entry {
   /// Gives up what the entry refers to: it is the caller's now.
   func takeLarge() -> LargeValue? {
     guard flags.contains(.large) else { return nil }
-    return Unmanaged<LargeValue>.fromOpaque(largePointer.load(as: UnsafeRawPointer.self))
+    return Unmanaged<LargeValue>.fromOpaque(largePointer.loadUnaligned(as: UnsafeRawPointer.self))
       .takeRetainedValue()
   }
 }

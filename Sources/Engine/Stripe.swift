@@ -3,14 +3,15 @@
 /// Linear probing, at most four fifths full, deletion by shifting back (Knuth, The Art of Computer
 /// Programming 3, 6.4, algorithm R). A slot is 8 bytes: the upper half the key's slot hash, whose top
 /// bits are its home, the lower half a reference; 0 is empty. So neither probing past other keys nor
-/// growing touches an entry.
+/// growing touches an entry. A table has four sizes between two powers of two, so that it is never less
+/// than 64 % full when it has grown; homes are in the order of the hashes.
 ///
 /// `@unchecked Sendable`: it owns its memory, and is only touched under its lock in the index.
 struct Stripe: ~Copyable, @unchecked Sendable {
-  private static let initialBits: UInt32 = 3
-
   private var slots: UnsafeMutablePointer<UInt64>
-  private var bits: UInt32
+  /// How many slots there are, as a step of their growth.
+  private var step = 0
+  private var capacity: Int
   private var arena: Arena
   private(set) var count = 0
   /// Keys that have an expiry.
@@ -21,32 +22,38 @@ struct Stripe: ~Copyable, @unchecked Sendable {
 
   init(bytesMax: Int) {
     arena = Arena(bytesMax: bytesMax)
-    bits = Self.initialBits
-    slots = Self.makeSlots(bits)
+    capacity = Self.capacity(step: 0)
+    slots = SlotMemory.allocate(capacity)
   }
 
   deinit {
-    slots.deallocate()
+    SlotMemory.deallocate(slots, capacity)
   }
 
-  private static func makeSlots(_ bits: UInt32) -> UnsafeMutablePointer<UInt64> {
-    let slots = UnsafeMutablePointer<UInt64>.allocate(capacity: 1 << bits)
-    slots.initialize(repeating: 0, count: 1 << bits)
-    return slots
-  }
+  /// 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, …
+  private static func capacity(step: Int) -> Int { (4 + step % 4) << (step / 4 + 1) }
 
   /// True when nothing more should be added.
   var isNearlyFull: Bool { arena.isNearlyFull }
   /// What keys and values take, and what it takes to find them.
-  var memoryBytes: Int { arena.liveBytes + outsideBytes + 8 << Int(bits) }
+  var memoryBytes: Int { arena.liveBytes + outsideBytes + 8 * capacity }
 
   /// What all that takes in fact, the values that are kept outside not counted.
-  var heldBytes: Int { arena.heldBytes + 8 << Int(bits) }
-
-  private var mask: Int { 1 << Int(bits) - 1 }
+  var heldBytes: Int { arena.heldBytes + 8 * capacity }
 
   @inline(__always)
-  private func home(_ slotHash: UInt32) -> Int { Int(slotHash >> (32 - bits)) }
+  private func home(_ slotHash: UInt32) -> Int {
+    Int(truncatingIfNeeded: (UInt64(slotHash) &* UInt64(truncatingIfNeeded: capacity)) &>> 32)
+  }
+
+  @inline(__always)
+  private func next(_ slot: Int) -> Int { slot &+ 1 == capacity ? 0 : slot &+ 1 }
+
+  /// How many slots forward one is from another.
+  @inline(__always)
+  private func distance(from start: Int, to end: Int) -> Int {
+    end >= start ? end - start : end - start + capacity
+  }
 
   /// The slot that has the key, or the empty one where the search for it ends.
   @inline(__always)
@@ -60,7 +67,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       {
         return slot
       }
-      slot = (slot + 1) & mask
+      slot = next(slot)
     }
   }
 
@@ -68,7 +75,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   private func find(_ reference: UInt32, _ slotHash: UInt32) -> Int {
     let wanted = UInt64(slotHash) << 32 | UInt64(reference)
     var slot = home(slotHash)
-    while slots[slot] != wanted { slot = (slot + 1) & mask }
+    while slots[slot] != wanted { slot = next(slot) }
     return slot
   }
 
@@ -96,8 +103,8 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     let content = slots[slot]
     let target: Entry
     if content == 0 {
-      if (count + 1) * 5 > 4 << Int(bits) {
-        resize(to: bits + 1)
+      if (count + 1) * 5 > 4 * capacity {
+        resize(to: step + 1)
         slot = find(key, hash.slot)
       }
       target = allocate(bytes, slot, hash)
@@ -165,7 +172,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       {
         return slot
       }
-      slot = (slot + 1) & mask
+      slot = next(slot)
     }
   }
 
@@ -198,15 +205,14 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     count -= 1
     // What follows the gap and was pushed past it moves into it.
     var gap = slot
-    var next = slot
+    var later = slot
     while true {
-      next = (next + 1) & mask
-      let content = slots[next]
+      later = next(later)
+      let content = slots[later]
       if content == 0 { break }
-      let distance = (next - home(UInt32(content >> 32))) & mask
-      if distance >= (next - gap) & mask {
+      if distance(from: home(UInt32(content >> 32)), to: later) >= distance(from: gap, to: later) {
         slots[gap] = content
-        gap = next
+        gap = later
       }
     }
     slots[gap] = 0
@@ -221,7 +227,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   ) -> Int {
     var removed = 0
     var slot = 0
-    while slot <= mask {
+    while slot < capacity {
       let content = slots[slot]
       if content != 0 {
         let key = arena.entry(UInt32(truncatingIfNeeded: content)).key
@@ -242,7 +248,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
 
   /// Calls `body` with every entry, in no order.
   func forEach(_ body: (Entry) -> Void) {
-    for slot in 0...mask where slots[slot] != 0 {
+    for slot in 0..<capacity where slots[slot] != 0 {
       body(arena.entry(UInt32(truncatingIfNeeded: slots[slot])))
     }
   }
@@ -257,12 +263,14 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   ) -> UInt64? {
     let first = home(UInt32(start))
     let last = first + slotCount
-    let isLast = last > mask
-    let end = isLast ? 1 << 32 : UInt64(last) << UInt64(32 - bits)
+    let isLast = last >= capacity
+    // The least hash whose home is not before `last`.
+    let end = isLast ? 1 << 32 : ((UInt64(last) << 32) + UInt64(capacity) - 1) / UInt64(capacity)
     var distance = 0
-    while distance <= mask {
-      let content = slots[(first + distance) & mask]
-      if content == 0, distance >= slotCount || first + distance > mask { break }
+    while distance < capacity {
+      let slot = first + distance
+      let content = slots[slot < capacity ? slot : slot - capacity]
+      if content == 0, distance >= slotCount || slot >= capacity { break }
       if content != 0, (start..<end).contains(content >> 32) {
         body(arena.entry(UInt32(truncatingIfNeeded: content)).key)
       }
@@ -273,22 +281,24 @@ struct Stripe: ~Copyable, @unchecked Sendable {
 
   /// Gives memory back when less than an eighth of the table is used.
   private mutating func shrink() {
-    var fitting = bits
-    while fitting > Self.initialBits, count * 8 < 1 << Int(fitting) { fitting -= 1 }
-    if fitting < bits { resize(to: fitting) }
+    guard step > 0, count * 8 < capacity else { return }
+    var fitting = step
+    while fitting > 0, count * 4 < Self.capacity(step: fitting) { fitting -= 1 }
+    resize(to: fitting)
   }
 
-  private mutating func resize(to newBits: UInt32) {
+  private mutating func resize(to newStep: Int) {
     let old = slots
-    let oldCount = 1 << Int(bits)
-    bits = newBits
-    slots = Self.makeSlots(bits)
+    let oldCount = capacity
+    step = newStep
+    capacity = Self.capacity(step: newStep)
+    slots = SlotMemory.allocate(capacity)
     for index in 0..<oldCount where old[index] != 0 {
       var slot = home(UInt32(old[index] >> 32))
-      while slots[slot] != 0 { slot = (slot + 1) & mask }
+      while slots[slot] != 0 { slot = next(slot) }
       slots[slot] = old[index]
     }
-    old.deallocate()
+    SlotMemory.deallocate(old, oldCount)
   }
 
   @inline(__always)

@@ -1,5 +1,18 @@
-import Foundation
 import Logging
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
 
 /// Writes a line for each message to standard error. That it cannot be written changes nothing.
 public struct LineLogHandler: LogHandler {
@@ -52,7 +65,12 @@ public struct LineLogHandler: LogHandler {
     line += "\n"
     line.withUTF8 { bytes in
       // Whole lines: several threads write.
-      _ = Foundation.write(2, bytes.baseAddress, bytes.count)
+      _ = systemWrite(2, bytes.baseAddress, bytes.count)
     }
   }
+}
+
+/// The system's, beside the method of that name.
+private func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int) -> Int {
+  write(descriptor, bytes, count)
 }

@@ -1,10 +1,17 @@
 import Engine
-import Foundation
 import Logging
 import NIOCore
 import NIOPosix
 import Sharding
 import WAL
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
 
 /// One node: a store, and a listener in front of it.
 public final class Node: Sendable {
@@ -78,6 +85,7 @@ public final class Node: Sendable {
       configuration: configuration, address: configuration.address, store: store,
       metrics: metrics, logger: logger)
     metrics.register(state)
+    ProcessMemory.giveBack()
     return state
   }
 

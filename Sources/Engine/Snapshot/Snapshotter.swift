@@ -1,3 +1,4 @@
+import CMemory
 import Sharding
 import Synchronization
 import WAL
@@ -174,6 +175,8 @@ public final class Snapshotter: Sendable {
         return
       }
       let result = requests.isEmpty ? work() : workNow()
+      // Sorting and merging takes tens of MB now and then, which the allocator keeps otherwise.
+      shiplog_memory_trim()
       for request in requests { request(result) }
     }
   }

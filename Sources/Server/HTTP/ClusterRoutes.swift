@@ -1,8 +1,13 @@
 import Engine
-import Foundation
 import NIOCore
 import NIOPosix
 import WAL
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 /// The routes about the node itself.
 extension LoopState {

@@ -1,5 +1,3 @@
-import Foundation
-
 /// A value of a status as a person reads it.
 struct CellText {
   enum Color: String {
@@ -62,7 +60,8 @@ extension CellText {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     var (size, unit) = (Double(bytes) / 1_024, 0)
     while size >= 1_024, unit < units.count - 1 { (size, unit) = (size / 1_024, unit + 1) }
-    return String(format: "%.1f ", size) + units[unit]
+    let tenths = UInt64((size * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10) \(units[unit])"
   }
 
   private static func time(seconds: UInt64) -> String {

@@ -1,11 +1,24 @@
 import ArgumentParser
 import Client
-import Foundation
 import Logging
 import Server
 import ServiceLifecycle
 import UnixSignals
 import WAL
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
 
 struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -157,25 +170,6 @@ struct ServeCommand: AsyncParsableCommand {
     return configuration
   }
 
-  fileprivate static func makeDirectory(_ path: String) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    } catch {
-      let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
-      let reason = cause.map { String(cString: strerror(Int32($0.code))) } ?? "\(error)"
-      throw DirectoryRefused(path: path, reason: reason)
-    }
-  }
-
-  private struct DirectoryRefused: Error, CustomStringConvertible {
-    var path: String
-    var reason: String
-
-    var description: String {
-      "\(path): cannot create directory: \(reason). Choose another --data-dir"
-    }
-  }
-
   private static func fastLane(in environment: [String: String]) throws -> Bool {
     guard let text = environment["FAST_LANE"] else { return true }
     guard let value = Switch(rawValue: text) else {
@@ -200,7 +194,7 @@ private struct NodeService: Service {
         try await withGracefulShutdownHandler {
           try await Node.start(
             configuration, logger: logger, progress: progress,
-            prepare: { _ in try ServeCommand.makeDirectory(configuration.dataDirectory) },
+            prepare: { _ in try DataDirectory.make(configuration.dataDirectory) },
             onFailure: onFailure)
         } onGracefulShutdown: {
           progress.cancel()

@@ -1,4 +1,10 @@
-import Foundation
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
 
 enum StandardInput {
   /// No node takes a larger value: it would not fit into a frame of the log.
@@ -16,12 +22,26 @@ enum StandardInput {
     return bytes
   }
 
-  private static func next() throws -> Data? {
-    do {
-      let part = try FileHandle.standardInput.read(upToCount: 1 << 16)
-      return part?.isEmpty == true ? nil : part
-    } catch {
-      throw Output.failure("standard input: cannot read: \(error.localizedDescription)")
+  private static func next() throws -> [UInt8]? {
+    var code: Int32 = 0
+    let part = [UInt8](unsafeUninitializedCapacity: 1 << 16) { room, count in
+      var received: Int
+      repeat {
+        received = systemRead(STDIN_FILENO, room.baseAddress, room.count)
+      } while received < 0 && errno == EINTR
+      if received < 0 { code = errno }
+      count = max(0, received)
     }
+    guard code == 0 else {
+      throw Output.failure("standard input: cannot read: \(String(cString: strerror(code)))")
+    }
+    return part.isEmpty ? nil : part
   }
+}
+
+/// The system's, beside the method of that name.
+private func systemRead(
+  _ descriptor: Int32, _ room: UnsafeMutableRawPointer?, _ count: Int
+) -> Int {
+  read(descriptor, room, count)
 }

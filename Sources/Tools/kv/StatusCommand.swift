@@ -1,6 +1,11 @@
 import ArgumentParser
 import Client
-import Foundation
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 struct StatusCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

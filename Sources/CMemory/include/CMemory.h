@@ -1,0 +1,12 @@
+#ifndef SHIPLOG_MEMORY_H
+#define SHIPLOG_MEMORY_H
+
+/* Gives the system back what the allocator holds and nobody uses. Allocations of other threads may
+   wait for that, for milliseconds. Nothing where the allocator is not glibc's. */
+void shiplog_memory_trim(void);
+
+/* Gives the system back the pages of programs and libraries, as far as they are read from files: what
+   is still needed is mapped again at its next use, from the page cache. */
+void shiplog_memory_unmap_code(void);
+
+#endif
