@@ -41,6 +41,13 @@ static int unmap_code(struct dl_phdr_info *object, size_t size, void *unused) {
 }
 #endif
 
+void shiplog_memory_configure(void) {
+#ifdef __GLIBC__
+  /* Fixes the bound for buffers that are mapped by themselves as well, at 128 KiB. */
+  mallopt(M_TRIM_THRESHOLD, 256 << 10);
+#endif
+}
+
 void shiplog_memory_trim(void) {
 #ifdef __GLIBC__
   malloc_trim(0);

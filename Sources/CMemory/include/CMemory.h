@@ -1,6 +1,11 @@
 #ifndef SHIPLOG_MEMORY_H
 #define SHIPLOG_MEMORY_H
 
+/* Has the allocator keep little of what is freed. Left alone it raises its bounds with the largest
+   buffer that it has seen, and then keeps as much free at the end of every arena, where trimming does
+   not reach. To be called before there are threads. */
+void shiplog_memory_configure(void);
+
 /* Gives the system back what the allocator holds and nobody uses. Allocations of other threads may
    wait for that, for milliseconds. Nothing where the allocator is not glibc's. */
 void shiplog_memory_trim(void);

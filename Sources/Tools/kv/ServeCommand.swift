@@ -101,6 +101,7 @@ struct ServeCommand: AsyncParsableCommand {
 
   func run() async throws {
     signal(SIGPIPE, SIG_IGN)
+    ProcessMemory.configure()
     let handler = LineLogHandler(format: logFormat, level: logLevel.level)
     var logger = Logger(label: "shiplog") { _ in handler }
     logger.logLevel = logLevel.level
