@@ -80,10 +80,15 @@ import WAL
       #expect(outcome.status == 3 && outcome.output == "", "\(count): \(outcome.errors)")
       #expect(outcome.errors.hasPrefix("\(short): at byte "))
     }
-    var later = whole
+    // Whole, which its checksum shows: with one bit flipped it would be damaged.
+    var later = Array(whole)
     later[8] = 2
+    let count = later[12..<16].reversed().reduce(0) { $0 << 8 | Int($1) }
+    let covered = Array(later[..<(count - 4)])
+    let crc = Checksum.unseeded(covered.span.bytes)
+    later.replaceSubrange(count - 4..<count, with: withUnsafeBytes(of: crc.littleEndian, Array.init))
     let other = log.directory.path("later.snap")
-    try later.write(to: URL(fileURLWithPath: other))
+    try Data(later).write(to: URL(fileURLWithPath: other))
     let outcome = try await log.dump(other, "--verify")
     #expect(outcome.status == 1 && outcome.errors.contains("A newer version wrote it"))
     for mode in [["--follow"], ["--diff", log.path]] {
