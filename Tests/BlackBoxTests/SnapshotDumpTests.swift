@@ -86,7 +86,8 @@ import WAL
     let count = later[12..<16].reversed().reduce(0) { $0 << 8 | Int($1) }
     let covered = Array(later[..<(count - 4)])
     let crc = Checksum.unseeded(covered.span.bytes)
-    later.replaceSubrange(count - 4..<count, with: withUnsafeBytes(of: crc.littleEndian, Array.init))
+    let sealed = withUnsafeBytes(of: crc.littleEndian) { Array($0) }
+    later.replaceSubrange(count - 4..<count, with: sealed)
     let other = log.directory.path("later.snap")
     try Data(later).write(to: URL(fileURLWithPath: other))
     let outcome = try await log.dump(other, "--verify")
