@@ -212,16 +212,6 @@ public final class Index: @unchecked Sendable {
         ExpiryQueue.Item(expiry: expiry, version: version, slotHash: hash.slot),
         stripe: stripeNumber(hash))
     }
-    return load(key, value, hash, version: version, expiry: expiry, now: now)
-  }
-
-  /// The same, except that the key is not queued to expire. Several threads may fill an index so; one
-  /// of them queues what they have found then.
-  @inline(__always)
-  func load(
-    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
-    version: UInt64, expiry: UInt64?, now: UInt64 = 0
-  ) -> Bool {
     let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
     var old: LargeValue?
     var isNew = false
@@ -234,6 +224,37 @@ public final class Index: @unchecked Sendable {
     }
     if isNew, directory.isTracking { directory.insert(key) }
     return isReplaced
+  }
+
+  /// Makes room for keys that come, so that tables do not grow again and again on the way.
+  ///
+  /// - Parameter keys: how many, of each stripe.
+  func reserve(_ keys: [Int]) {
+    for number in 0..<Self.stripeCount { change(stripe: number) { $0.reserve(keys[number]) } }
+  }
+
+  /// An entry that an index is filled with.
+  struct Filling {
+    var key: UnsafeRawBufferPointer
+    var value: UnsafeRawBufferPointer
+    var hash: KeyHash
+    var version: UInt64
+    var expiry: UInt64?
+  }
+
+  /// Puts entries of one stripe, under one lock, before anybody uses the index. Several threads may
+  /// fill an index; one of them queues what has an expiry then.
+  func fill(stripe number: Int, _ entries: some Sequence<Filling>) {
+    change(stripe: number) { stripe in
+      for entry in entries {
+        let value = entry.value
+        let large = value.count > Entry.inlineValueBytesMax ? LargeValue(copying: value) : nil
+        var old: LargeValue?
+        _ = stripe.put(
+          entry.key, value, large, entry.hash, version: entry.version, expiry: entry.expiry,
+          now: 0, hasher: hasher, replaced: &old)
+      }
+    }
   }
 
   /// - Parameter now: as in `put`.

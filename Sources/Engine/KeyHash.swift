@@ -25,6 +25,11 @@ public struct KeyHasher: Sendable {
     KeyHash(shard: kind(key), slot: slotHash(key))
   }
 
+  /// The same, where the shard hash is known already.
+  func callAsFunction(_ key: UnsafeRawBufferPointer, shard: UInt64) -> KeyHash {
+    KeyHash(shard: shard, slot: slotHash(key))
+  }
+
   /// Folded 128-bit products over words of eight bytes, after wyhash (Wang Yi,
   /// https://github.com/wangyi-fudan/wyhash).
   private func slotHash(_ key: UnsafeRawBufferPointer) -> UInt32 {

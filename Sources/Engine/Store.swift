@@ -19,7 +19,7 @@ public struct StoreOptions: Sendable {
   /// Log that is kept for copies that are being made, and for nothing else, is bounded by this.
   public var retainBytes: UInt64 = 1 << 30
   /// What making a snapshot reads and writes a second, at most; nil for no limit.
-  public var snapshotBytesPerSecond: Int? = 128 << 20
+  public var snapshotBytesPerSecond: Int? = 32 << 20
   public var fileSystem: any FileSystem = SystemFileSystem()
   public var clock = LogClock.system
   /// Is told how far opening is.

@@ -287,6 +287,13 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     resize(to: fitting)
   }
 
+  /// Makes the table as large as it would grow for that many keys.
+  mutating func reserve(_ keys: Int) {
+    var fitting = step
+    while keys * 5 > 4 * Self.capacity(step: fitting) { fitting += 1 }
+    if fitting > step { resize(to: fitting) }
+  }
+
   private mutating func resize(to newStep: Int) {
     let old = slots
     let oldCount = capacity

@@ -15,6 +15,7 @@ package enum SnapshotLoad {
     let state = LoadState(progress)
     let blocks = snapshot.footer.blocks.count
     progress?.begin(.snapshot, total: UInt64(blocks))
+    index.reserve(expectedKeys(of: snapshot, in: index))
     let parts = max(1, min(threads, blocks))
     // A thread has a stretch of its own, and so, but for the borders, stripes of its own.
     let handles = (1..<max(parts, 1)).map { part in
@@ -33,6 +34,26 @@ package enum SnapshotLoad {
       throw .invalidFile(
         path: snapshot.path, offset: 0, reason: "\(SnapshotViolation.digest(stripe: stripe))")
     }
+  }
+
+  /// How many keys of each stripe there are, about: a block knows where it begins, and its entries are
+  /// taken to be spread evenly up to where the next one begins.
+  private static func expectedKeys(of snapshot: SnapshotFile, in index: Index) -> [Int] {
+    var keys = [Int](repeating: 0, count: Index.stripeCount)
+    let blocks = snapshot.footer.blocks
+    for (number, block) in blocks.enumerated() {
+      let first = index.stripeNumber(KeyHash(shard: block.firstOrder.shardHash, slot: 0))
+      let next =
+        number + 1 < blocks.count
+        ? index.stripeNumber(KeyHash(shard: blocks[number + 1].firstOrder.shardHash, slot: 0))
+        : first
+      guard next > first else {
+        keys[first] += Int(block.entries)
+        continue
+      }
+      for stripe in first...next { keys[stripe] += Int(block.entries) / (next - first + 1) }
+    }
+    return keys
   }
 
   private final class LoadState: Sendable {
@@ -59,31 +80,56 @@ package enum SnapshotLoad {
     }
   }
 
+  private struct Found {
+    var entry: SnapshotEntry
+    var hash: KeyHash
+    var stripe: Int
+  }
+
+  /// Puts a block's entries into their stripes. Those of one stripe stand together and share a lock.
+  private static func fill(_ index: Index, _ found: [Found], _ bytes: UnsafeRawBufferPointer) {
+    var start = 0
+    while start < found.count {
+      var end = start + 1
+      while end < found.count, found[end].stripe == found[start].stripe { end += 1 }
+      index.fill(
+        stripe: found[start].stripe,
+        found[start..<end].lazy.map { one in
+          let record = one.entry.record
+          return Index.Filling(
+            key: UnsafeRawBufferPointer(rebasing: bytes[record.key]),
+            value: UnsafeRawBufferPointer(rebasing: bytes[record.value]), hash: one.hash,
+            version: one.entry.version, expiry: record.metadata.expiryMilliseconds)
+        })
+      start = end
+    }
+  }
+
   private static func load(
     _ snapshot: SnapshotFile, _ range: Range<Int>, into index: Index, _ state: LoadState
   ) {
+    let isOwn = snapshot.header.hash == index.hasher.kind
     var blocks = SnapshotBlocks(snapshot)
+    var found: [Found] = []
     var expiring: [(stripe: Int, item: ExpiryQueue.Item)] = []
     defer { state.add(expiring) }
     do {
       for number in range where !state.isFailed {
         try state.progress?.check()
         try blocks.load(number)
+        found.removeAll(keepingCapacity: true)
         while let entry = try blocks.next() {
-          let bytes = blocks.bytes
-          let key = UnsafeRawBufferPointer(rebasing: bytes[entry.record.key])
-          let hash = index.hasher(key)
-          let expiry = entry.record.metadata.expiryMilliseconds
-          _ = index.load(
-            key, UnsafeRawBufferPointer(rebasing: bytes[entry.record.value]), hash,
-            version: entry.version, expiry: expiry)
-          if let expiry {
-            expiring.append(
-              (
-                index.stripeNumber(hash),
-                ExpiryQueue.Item(expiry: expiry, version: entry.version, slotHash: hash.slot)
-              ))
-          }
+          let key = UnsafeRawBufferPointer(rebasing: blocks.bytes[entry.record.key])
+          let hash =
+            isOwn ? index.hasher(key, shard: entry.order.shardHash) : index.hasher(key)
+          found.append(Found(entry: entry, hash: hash, stripe: index.stripeNumber(hash)))
+        }
+        fill(index, found, blocks.bytes)
+        for one in found {
+          guard let expiry = one.entry.record.metadata.expiryMilliseconds else { continue }
+          let item = ExpiryQueue.Item(
+            expiry: expiry, version: one.entry.version, slotHash: one.hash.slot)
+          expiring.append((one.stripe, item))
         }
         state.progress?.add(1)
       }

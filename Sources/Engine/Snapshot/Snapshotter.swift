@@ -250,8 +250,11 @@ public final class Snapshotter: Sendable {
     return .failure(error)
   }
 
-  private func begin(_ bytes: UInt64) -> Pace {
-    let pace = Pace(bytesPerSecond: options.bytesPerSecond, clock: clock)
+  /// - Parameter isBehind: true when the log grows faster than snapshots are made at that rate.
+  /// - Parameter factor: of the usual rate.
+  private func begin(_ bytes: UInt64, isBehind: Bool = false, factor: Int = 1) -> Pace {
+    let rate = options.bytesPerSecond.map { $0 * factor }
+    let pace = Pace(bytesPerSecond: isBehind ? nil : rate, clock: clock)
     pace.expect(Int(bytes))
     state.withLock {
       $0.pace = pace
@@ -285,7 +288,9 @@ public final class Snapshotter: Sendable {
     let start = clock.monotonicNanoseconds()
     let newest = newest
     // What is read of the older one and of the log, twice, and what is written.
-    let pace = begin((newest?.bytes ?? 0) * 2 + sealed.bytes * 2)
+    let due = max(options.logBytes, newest?.bytes ?? 0)
+    let pace = begin(
+      (newest?.bytes ?? 0) * 2 + sealed.bytes * 2, isBehind: sealed.bytes > 2 * due)
     defer { state.withLock { $0.pace = nil } }
     do {
       let (file, damage) = try merge(newest, sealed, pace)
@@ -373,7 +378,8 @@ public final class Snapshotter: Sendable {
   /// Reads the log that the newest snapshot covers, once.
   private func scrub() {
     guard let newest else { return }
-    let scrub = LogScrub(log: log, fileSystem: place.directory.fileSystem, pace: begin(0))
+    let scrub = LogScrub(
+      log: log, fileSystem: place.directory.fileSystem, pace: begin(0, factor: 8))
     defer { state.withLock { $0.pace = nil } }
     do {
       try scrub.run(coveredBy: newest.sequence) { observer.observer?.quarantined($0, because: $1) }
