@@ -114,10 +114,16 @@ public struct LogReader: ~Copyable {
     while open == nil, list.current?.firstSequence == bookmark.segment {
       guard let file = try list.open(wanted: wanted) else { continue }
       let count = try window.load(file, at: 0, count: Format.segmentHeaderBytes)
-      // Whatever else it is now: opened in the usual way, it is judged.
-      guard let header = try? SegmentHeader(parsing: window.bytes(at: 0, count: count).bytes),
-        header.origin == bookmark.origin, header.firstSequence == bookmark.segment
-      else { return }
+      let header: SegmentHeader
+      do {
+        header = try SegmentHeader(parsing: window.bytes(at: 0, count: count).bytes)
+      } catch {
+        // Opened in the usual way, it is judged.
+        return
+      }
+      guard header.origin == bookmark.origin, header.firstSequence == bookmark.segment else {
+        return
+      }
       open = OpenSegment(file: file, size: try file.size(), header: header)
       offset = bookmark.offset
     }

@@ -310,6 +310,7 @@ public final class LogWriter {
   /// Moves the segments that hold nothing behind `sequence` away; never the last one.
   ///
   /// - Returns: where they are now.
+  /// - Throws: `diskFull`, with the rest where it was; any other error stops the writer.
   public func quarantine(through sequence: UInt64) throws(WALError) -> [String] {
     try checkRunning()
     let quarantine = Quarantine(options.quarantineDirectory, fileSystem: options.fileSystem)
@@ -318,7 +319,10 @@ public final class LogWriter {
       do {
         moved.append(try quarantine.take(segments[0].path))
       } catch {
-        throw stop(error)
+        // Without room for a name nothing was moved. A sync that failed is another matter.
+        if case .system(.syncDirectory, _, _) = error { throw stop(error) }
+        guard error.isNoSpace else { throw stop(error) }
+        throw .diskFull(path: options.quarantineDirectory)
       }
       segments.removeFirst()
     }

@@ -275,6 +275,26 @@ struct LogWriterTests {
     }
   }
 
+  @Test("goes on when there is no room to put segments away", arguments: [true, false])
+  func fullQuarantine(isForDirectory: Bool) throws {
+    let fixture = LogFixture()
+    let writer = try fixture.open().writer
+    try fixture.write(1...40, valueBytes: 500, to: writer)
+    let segments = fixture.segments
+    fixture.disk.fault = { call, path in
+      let isMet = isForDirectory ? call == .makeDirectory : call == .rename
+      return isMet ? .fail(ENOSPC) : nil
+    }
+    #expect(throws: WALError.diskFull(path: "/data/quarantine")) {
+      try writer.quarantine(through: 14)
+    }
+    fixture.disk.fault = { _, _ in nil }
+    #expect(fixture.segments == segments)
+    try fixture.write(41...41, valueBytes: 500, to: writer)
+    #expect(try writer.quarantine(through: 14).count == 2)
+    #expect(try fixture.read(from: 15).keys.last == "key-41")
+  }
+
   @Test("says why no segment is ready, until one is")
   func segmentError() throws {
     let fixture = LogFixture()

@@ -250,8 +250,9 @@ public final class Snapshotter: Sendable {
     return .failure(error)
   }
 
-  /// - Parameter isBehind: true when the log grows faster than snapshots are made at that rate.
-  /// - Parameter factor: of the usual rate.
+  /// - Parameters:
+  ///   - isBehind: true when the log grows faster than snapshots are made at that rate.
+  ///   - factor: of the usual rate.
   private func begin(_ bytes: UInt64, isBehind: Bool = false, factor: Int = 1) -> Pace {
     let rate = options.bytesPerSecond.map { $0 * factor }
     let pace = Pace(bytesPerSecond: isBehind ? nil : rate, clock: clock)
