@@ -9,8 +9,9 @@
   ///
   /// A sync of cached pages has to find, lock and write them first; here the blocks go to the disk
   /// with the write, and the sync has nothing left to do but to flush the disk's own cache. That takes
-  /// whole blocks, so the last one is kept here, and written again with the next piece. What is behind
-  /// the piece in its last block becomes zero: a log has nothing but zeros behind its end.
+  /// whole blocks, so the last ones are kept here, and written again with the next piece, which may
+  /// begin where the end marker of this one stands. What is behind the piece in its last block becomes
+  /// zero: behind its end a log has nothing of use.
   ///
   /// Large pieces, and whatever the disk does not take this way, go through the page cache. The
   /// system keeps both in step: a direct write drops the pages it overwrites, after writing those that
@@ -31,8 +32,8 @@
     private let cached: SystemFile
     private let descriptor: Int32
     private let buffer: UnsafeMutableRawBufferPointer
-    /// The end of what `buffer` begins with; nil when it holds nothing of use.
-    private var end: UInt64?
+    /// What `buffer` begins with: bytes of the file, from a multiple of `blockBytes` on.
+    private var kept: Range<UInt64> = 0..<0
     private var isRefused = false
 
     /// - Returns: nil where the file's system has no such writing.
@@ -56,22 +57,24 @@
 
     var path: String { cached.path }
 
-    /// - Precondition: there are only zeros behind the piece, up to the end of its last block.
+    /// - Precondition: there is nothing of use behind the piece, up to the end of its last block.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) -> Int {
       guard bytes.count > 0, bytes.count <= Self.pieceBytesMax, !isRefused else {
         return try writeCached(bytes, at: offset)
       }
       let head = Int(offset % UInt64(Self.blockBytes))
       let start = offset - UInt64(head)
-      if end != offset {
-        end = nil
+      if kept.contains(start), kept.upperBound >= offset {
+        memmove(buffer.baseAddress!, buffer.baseAddress! + Int(start - kept.lowerBound), head)
+      } else {
+        kept = 0..<0
         guard try loadHead(head, at: start) else { return try writeCached(bytes, at: offset) }
       }
       let used = head + bytes.count
       let whole = (used + Self.blockBytes - 1) / Self.blockBytes * Self.blockBytes
       UnsafeMutableRawBufferPointer(rebasing: buffer[head..<used]).copyMemory(from: bytes)
       memset(buffer.baseAddress! + used, 0, whole - used)
-      end = nil
+      kept = 0..<0
       var written = pwrite(descriptor, buffer.baseAddress!, whole, off_t(start))
       while written < 0, errno == EINTR {
         written = pwrite(descriptor, buffer.baseAddress!, whole, off_t(start))
@@ -84,18 +87,18 @@
         if written < 0 { isRefused = true }
         return try writeCached(bytes, at: offset)
       }
-      let last = used / Self.blockBytes * Self.blockBytes
-      if last > 0 {
-        memmove(buffer.baseAddress!, buffer.baseAddress! + last, used - last)
+      let next = max(used - Format.endMarkerBytes, 0) / Self.blockBytes * Self.blockBytes
+      if next > 0 {
+        memmove(buffer.baseAddress!, buffer.baseAddress! + next, used - next)
       }
-      end = offset + UInt64(bytes.count)
+      kept = start + UInt64(next)..<start + UInt64(used)
       return bytes.count
     }
 
     private func writeCached(
       _ bytes: UnsafeRawBufferPointer, at offset: UInt64
     ) throws(WALError) -> Int {
-      end = nil
+      kept = 0..<0
       return try cached.write(bytes, at: offset)
     }
 

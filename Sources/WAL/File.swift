@@ -100,17 +100,6 @@ extension File {
     return Array(buffer[..<read])
   }
 
-  /// Whether a range that the file has holds nothing but zeros.
-  func isZero(_ range: Range<UInt64>) throws(WALError) -> Bool {
-    var offset = range.lowerBound
-    while offset < range.upperBound {
-      let count = min(1 << 20, Int(range.upperBound - offset))
-      guard try bytes(at: offset, count: count).allSatisfy({ $0 == 0 }) else { return false }
-      offset += UInt64(count)
-    }
-    return true
-  }
-
   /// Writes zeros over a range.
   func zero(_ range: Range<UInt64>) throws(WALError) {
     var offset = range.lowerBound

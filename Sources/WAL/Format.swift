@@ -13,6 +13,9 @@ public enum Format {
   /// Frames start at multiples of this inside a segment.
   public static let frameAlignmentBytes = 8
   public static let recordHeaderBytes = 8
+  /// `SHIPEND` and a zero byte.
+  public static let endMagic: UInt64 = 0x0044_4E45_5049_4853
+  public static let endMarkerBytes = 24
 
   /// Bounds. A frame's is on its records, padding included.
   public static let frameRecordsBytesMax = 32 << 20
@@ -76,6 +79,7 @@ public enum FormatViolation: Error, Hashable, Sendable {
   case recordCount
   case recordContent
   case epochRecord
+  case endMarker
 
   /// True when the bytes are whole but a later version of the format wrote them.
   public var isUnsupported: Bool {
@@ -104,6 +108,7 @@ extension FormatViolation: CustomStringConvertible {
     case .recordLength: "record reaches beyond its frame or a bound"
     case .recordCount: "frame does not hold the number of records that its header says"
     case .recordContent: "record's content does not fit its type"
+    case .endMarker: "neither a frame nor the mark of the end"
     case .epochRecord: "epoch changes without an epoch record, or the other way round"
     }
   }

@@ -97,7 +97,7 @@ public struct FrameBuilder: ~Copyable {
 
   private mutating func reserve(_ bytes: Int) {
     precondition(hasRoom(forBytes: bytes), "frame over its bound")
-    let needed = end + bytes + Format.frameAlignmentBytes
+    let needed = end + bytes + Format.frameAlignmentBytes + Format.endMarkerBytes
     guard needed > buffer.count else { return }
     let larger = UnsafeMutableRawBufferPointer.allocate(
       byteCount: max(needed, 2 * buffer.count), alignment: 16)
@@ -109,7 +109,8 @@ public struct FrameBuilder: ~Copyable {
   /// Bytes of the whole frame, header and padding included.
   var frameBytes: Int { roundUp(end, to: Format.frameAlignmentBytes) }
 
-  /// Fills in header and padding and gives `body` the frame as it goes to disk.
+  /// Fills in header and padding and gives `body` the frame as it goes to disk, with the end marker
+  /// behind it.
   mutating func seal<R>(
     previous: LogPosition, epoch: Epoch, durableSequence: UInt64, confirmedSequence: UInt64,
     timeMilliseconds: UInt64, checksum: Checksum,
@@ -122,6 +123,10 @@ public struct FrameBuilder: ~Copyable {
       previous: previous, epoch: epoch, durableSequence: durableSequence,
       confirmedSequence: confirmedSequence, timeMilliseconds: timeMilliseconds)
     header.seal(frame, checksum: checksum)
-    return try body(header, UnsafeRawBufferPointer(frame))
+    let behind = UnsafeMutableRawBufferPointer(
+      rebasing: buffer[frame.count..<frame.count + Format.endMarkerBytes])
+    EndMarker(header.position).store(in: behind, checksum: checksum)
+    return try body(
+      header, UnsafeRawBufferPointer(rebasing: buffer[..<(frame.count + Format.endMarkerBytes)]))
   }
 }

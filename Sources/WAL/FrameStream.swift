@@ -31,7 +31,7 @@ public struct FrameStream: ~Copyable {
   public private(set) var position: LogPosition?
   /// The log's id, once it is known.
   public private(set) var origin: UInt64?
-  /// Zeros that were skipped.
+  /// Zeros, and what is behind an end marker, that were skipped.
   public private(set) var unusedBytes: UInt64 = 0
   /// Bytes of the stream that are done with.
   public var offset: UInt64 { buffer.offset }
@@ -46,6 +46,12 @@ public struct FrameStream: ~Copyable {
   private var isEpochKnown = true
   /// Where the zeros began that were read last; nil when a frame or a segment came since.
   private var gapOffset: UInt64?
+  /// Where the file of the segment ends, when its header says that.
+  private var segmentEnd: UInt64 = 0
+  /// How the segment's end is known: by a marker; else by zeros.
+  private var isMarked = false
+  /// Bytes behind an end marker that are still to come.
+  private var endBytes: UInt64 = 0
   private var isFinished = false
   private var search: StreamSearch?
 
@@ -84,18 +90,43 @@ public struct FrameStream: ~Copyable {
     if let search { throw search.failure }
     frameBytes = 0
     guard position != nil else { return try segment() }
+    skipEnd()
     while buffer.count >= Format.frameAlignmentBytes {
       switch buffer.word(at: 0) {
       case 0: skipZeros()
+      case Format.endMagic where gapOffset == nil:
+        guard buffer.count >= Format.endMarkerBytes || isFinished else { return nil }
+        try end()
       case Format.segmentMagic: return try segment()
       case _ where gapOffset != nil: throw fail(.violation(.frameMagic), mayBeUnused: true)
       default: return try frame()
       }
     }
-    if isFinished, !buffer.first(buffer.count).bytes.isZero {
+    if isFinished, endBytes == 0, !buffer.first(buffer.count).bytes.isZero {
       throw fail(.violation(.frameMagic), mayBeUnused: true)
     }
+    if isFinished, isMarked { throw fail(.violation(.endMarker)) }
     return nil
+  }
+
+  /// The end marker of the segment; what is behind it in the file means nothing.
+  private mutating func end() throws(Failure) {
+    let count = min(buffer.count, Format.endMarkerBytes)
+    guard
+      EndMarker(parsing: buffer.first(count).bytes, checksum: checksum) == EndMarker(position!)
+    else { throw fail(.violation(.endMarker), mayBeUnused: true) }
+    let next = buffer.offset + UInt64(count)
+    gapOffset = buffer.offset
+    endBytes = UInt64(count) + (segmentEnd > next ? segmentEnd - next : 0)
+    isMarked = false
+    skipEnd()
+  }
+
+  private mutating func skipEnd() {
+    let count = Int(min(UInt64(buffer.count), endBytes))
+    buffer.consume(count)
+    endBytes -= UInt64(count)
+    unusedBytes += UInt64(count)
   }
 
   private mutating func skipZeros() {
@@ -126,6 +157,8 @@ public struct FrameStream: ~Copyable {
     }
     gapOffset = nil
     isShipped = header.isShipped
+    isMarked = header.isMarked
+    segmentEnd = header.fileBytes > 0 ? buffer.offset + header.fileBytes : 0
     buffer.consume(Format.segmentHeaderBytes)
     return .segment(header)
   }

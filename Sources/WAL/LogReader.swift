@@ -195,9 +195,10 @@ public struct LogReader: ~Copyable {
         let damage = try classify(bad, in: open)
         if try isChanged(open) { continue }
         return stay(damage)
-      case .bad, .segmentEnd:
+      case .bad, .gap, .end:
         // Behind the last frame of a segment nothing counts once the next segment goes on from it.
-        switch try stepOver(open) {
+        let isMarked = if case .end = found { true } else { false }
+        switch try stepOver(open, isMarked: isMarked) {
         case .stepped: continue
         case .damage(let damage):
           if try isChanged(open) { continue }
@@ -278,8 +279,10 @@ public struct LogReader: ~Copyable {
   private enum FrameResult {
     case frame(FrameHeader)
     case bad(Bad)
+    /// The end marker behind the last frame.
+    case end
     /// No frame at `offset`, and nothing that looks like the rest of one.
-    case segmentEnd
+    case gap
   }
 
   private mutating func readFrame(_ open: OpenSegment) throws(WALError) -> FrameResult {
@@ -289,16 +292,18 @@ public struct LogReader: ~Copyable {
       // An empty segment grows when its first frame does not fit.
       open.size = try open.file.size()
     }
-    guard
-      offset + UInt64(headerBytes) <= open.size,
-      try window.load(open.file, at: offset, count: headerBytes) == headerBytes
-    else { return .segmentEnd }
+    let expected = Int(min(UInt64(headerBytes), open.size - min(offset, open.size)))
+    let loaded = try window.load(open.file, at: offset, count: expected)
+    let headerPointer = window.bytes(at: offset, count: loaded)
+    if EndMarker(parsing: headerPointer.bytes, checksum: open.checksum) == EndMarker(position) {
+      return .end
+    }
+    guard loaded == headerBytes else { return .gap }
     let header: FrameHeader
-    let headerPointer = window.bytes(at: offset, count: headerBytes)
     do {
       header = try FrameHeader(parsing: headerPointer.bytes, checksum: open.checksum)
     } catch {
-      if headerPointer.bytes.isZero { return .segmentEnd }
+      if headerPointer.bytes.isZero { return .gap }
       if error.isUnsupported {
         throw .unsupported(path: path!, offset: offset, error)
       }
@@ -434,7 +439,11 @@ public struct LogReader: ~Copyable {
   }
 
   /// Goes from the end of one segment to the next one, if that is where the log goes on.
-  private mutating func stepOver(_ open: OpenSegment) throws(WALError) -> StepResult {
+  ///
+  /// - Parameter isMarked: whether an end marker stands there.
+  private mutating func stepOver(
+    _ open: OpenSegment, isMarked: Bool
+  ) throws(WALError) -> StepResult {
     let position = position!
     if list.next == nil, try listAgain() {
       // The writer may have filled this segment before it began the next one.
@@ -453,14 +462,15 @@ public struct LogReader: ~Copyable {
         sequence: position.sequence + 1, oldest: next.firstSequence ?? position.sequence)
     }
     let isLast = next == nil
-    if isLast, position.sequence >= knownDurable, !searchesBehindEnd { return .end }
+    if isLast, position.sequence >= knownDurable, isMarked || !searchesBehindEnd { return .end }
     var search = DamageSearch(
       position: position, checksum: open.checksum, origin: open.header.origin)
     let isRestZero = try search.scan(
       open.file, size: open.size, from: offset, atFrame: false,
       isShipped: open.header.isShipped, window: &window)
     try search.scan(later: list.later, in: fileSystem, window: &window)
-    if isLast, isRestZero, search.proof == nil, search.continuation == nil {
+    let isEnd = isMarked || (isRestZero && !open.header.isMarked)
+    if isLast, isEnd, search.proof == nil, search.continuation == nil {
       guard position.sequence < knownDurable else { return .end }
       return .damage(
         Damage(
@@ -471,7 +481,7 @@ public struct LogReader: ~Copyable {
       if let continuation = search.continuation {
         .missing(through: continuation.position.sequence)
       } else {
-        .violation(.frameMagic)
+        .violation(open.header.isMarked ? .endMarker : .frameMagic)
       }
     return .damage(
       search.verdict(finding, path: path!, offset: offset, knownDurable: knownDurable))

@@ -149,7 +149,8 @@ public final class LogWriter {
     precondition(
       position.sequence + UInt64(frame.recordCount) < Format.sequenceLimit, "numbers used up")
     let bytes = UInt64(frame.frameBytes)
-    if active.map({ $0.end + bytes > $0.bytes }) ?? true { try makeRoom(for: bytes) }
+    let needed = bytes + UInt64(Format.endMarkerBytes)
+    if active.map({ $0.end + needed > $0.bytes }) ?? true { try makeRoom(for: needed) }
     let durable = progress.durable
     let time = options.clock.wallMilliseconds()
     position = try frame.seal(
@@ -159,7 +160,8 @@ public final class LogWriter {
     ) { (header, bytes) throws(WALError) in
       try write(bytes)
       if let tap, tap.wantsFrames {
-        tap.wrote(header, bytes, next: bookmark(behind: header))
+        let frame = UnsafeRawBufferPointer(rebasing: bytes[..<header.frameBytes])
+        tap.wrote(header, frame, next: bookmark(behind: header))
       }
       return header.position
     }
@@ -182,14 +184,13 @@ public final class LogWriter {
       try active.file.writeAll(bytes, at: active.end, written: &done)
     } catch {
       guard error.isNoSpace else { throw stop(error.at(active.path)) }
-      // Undone, so that the next frame finds the zeros that belong there; and durably so, because
-      // the next frame may go into another segment, and then nobody would sync this one again. The
-      // call that failed may have written, too.
-      let touched = active.end..<active.end + UInt64(bytes.count)
+      // Undone, so that the log ends where it did; and durably so, because the next frame may go into
+      // another segment, and then nobody would sync this one again. The call that failed may have
+      // written, too.
+      let end = EndMarker(position).encoded(checksum)
       do {
-        let isTouched = done > 0 ? true : !(try active.file.isZero(touched))
-        if isTouched {
-          try active.file.zero(touched)
+        if try active.file.bytes(at: active.end, count: end.count) != end {
+          try active.file.writeAll(end, at: active.end)
           try background?.drain(usingThread: options.usesThreads)
           try active.file.sync()
         }
@@ -249,10 +250,10 @@ public final class LogWriter {
     let spare = try makeSpare(toHold: needed)
     let header = SegmentHeader(
       origin: origin, previous: position, durableSequence: progress.durable,
-      fileBytes: spare.bytes)
+      fileBytes: spare.bytes, isMarked: true)
     let path = options.directory + "/" + SegmentName.of(header.firstSequence)
     do {
-      try spare.file.writeAll(header.encoded, at: 0)
+      try spare.file.writeAll(header.encoded + EndMarker(position).encoded(checksum), at: 0)
       try spare.file.sync()
       try options.fileSystem.rename(spare.path, to: path)
     } catch {
@@ -331,17 +332,22 @@ public final class LogWriter {
 
   /// Gives up the segments that hold nothing behind `sequence`; never the last one. They are
   /// disposed of in the background, oldest first.
-  public func retire(through sequence: UInt64) {
+  ///
+  /// - Parameter sparing: up to how many bytes of them to keep, for the log to come.
+  public func retire(through sequence: UInt64, sparing bytes: UInt64 = 0) {
     var retired: [String] = []
     while segments.count > 1, segments[1].firstSequence! <= sequence + 1 {
       retired.append(segments.removeFirst().path)
     }
-    if !retired.isEmpty { supply.retire(retired) }
+    if !retired.isEmpty { supply.retire(retired, sparing: bytes) }
   }
 
   /// Why the next segment is not ready, or a retired one not gone; nil when all is well. The log goes
   /// on in spite of it, more slowly.
   public var segmentError: WALError? { supply.lastError }
+
+  /// Bytes of files that wait to become segments.
+  public var spareBytes: UInt64 { supply.readyBytes }
 
   /// The segments of the log, oldest first.
   public var segmentFiles: [SegmentFile] { segments }

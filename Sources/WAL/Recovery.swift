@@ -74,11 +74,6 @@ public struct LogRecovery: ~Copyable {
     let clean = try notes.read(.clean).flatMap { CleanStop($0) }
     let isEpochDue = try notes.read(.epochDue) != nil
     let wasRelaxed = try notes.read(.relaxed) != nil
-    for name in try fileSystem.list(options.directory)
-    where name.hasPrefix(SegmentName.sparePrefix) || name.hasSuffix(".tmp") {
-      try fileSystem.remove(options.directory + "/" + name)
-    }
-
     let found = try SegmentFile.list(options.directory, in: fileSystem)
     guard let first = found.first else { return try begin(clean, isEpochDue: isEpochDue) }
     try checkStart(first)
@@ -96,6 +91,7 @@ public struct LogRecovery: ~Copyable {
     }
     options.progress?.begin(.finishing)
     try checkEnd(reader, clean)
+    try removeLeftovers()
     report.wasClean = damage == nil && clean?.position == report.position
     report.needsNewEpoch = isEpochDue || damage != nil || (wasRelaxed && !report.wasClean)
     if report.needsNewEpoch, !isEpochDue {
@@ -116,6 +112,14 @@ public struct LogRecovery: ~Copyable {
     return writer
   }
 
+  /// Removes what was being made for later when the last life of this directory ended.
+  private func removeLeftovers() throws(WALError) {
+    for name in try options.fileSystem.list(options.directory)
+    where name.hasPrefix(SegmentName.sparePrefix) || name.hasSuffix(".tmp") {
+      try options.fileSystem.remove(options.directory + "/" + name)
+    }
+  }
+
   /// A log that has no segment yet.
   private mutating func begin(
     _ clean: CleanStop?, isEpochDue: Bool
@@ -127,6 +131,7 @@ public struct LogRecovery: ~Copyable {
           sequence: report.position.sequence + 1,
           finding: .ends(beforeDurable: clean.position.sequence)))
     }
+    try removeLeftovers()
     report.isNew = options.base == nil
     // Without a log, only the note of a clean stop says that nothing came behind the base.
     report.wasClean = options.base == nil || clean?.position == report.position
@@ -356,6 +361,10 @@ public struct LogRecovery: ~Copyable {
       saved.append(target)
     }
     try file.zero(reader.nextOffset..<size)
+    if reader.segmentHeader!.isMarked {
+      let end = EndMarker(report.position).encoded(Checksum(origin: report.origin))
+      try file.writeAll(end, at: reader.nextOffset)
+    }
     try file.sync()
     report.cut = (damage, saved)
   }

@@ -17,15 +17,19 @@ public struct SegmentHeader: Hashable, Sendable {
   /// True when the frames came from another node: their durable numbers speak of its disk, and so
   /// prove nothing about this one.
   public var isShipped: Bool
+  /// True when an end marker stands behind the last frame, and anything behind that. Otherwise there
+  /// are zeros behind the last frame, or nothing.
+  public var isMarked: Bool
 
   public init(
     origin: UInt64, previous: LogPosition, durableSequence: UInt64, fileBytes: UInt64 = 0,
-    isShipped: Bool = false
+    isShipped: Bool = false, isMarked: Bool = false
   ) {
     precondition(fileBytes % Self.pageBytes == 0 && fileBytes / Self.pageBytes <= UInt32.max)
     self.origin = origin
     self.fileBytes = fileBytes
     self.isShipped = isShipped
+    self.isMarked = isMarked
     firstSequence = previous.sequence + 1
     previousEpoch = previous.epoch
     previousCRC = previous.crc
@@ -47,8 +51,9 @@ public struct SegmentHeader: Hashable, Sendable {
     let version = bytes.number(at: 8, as: UInt16.self)
     guard version == Format.version else { throw .segmentVersion(version) }
     let flags = bytes.number(at: 10, as: UInt16.self)
-    guard flags <= 1 else { throw .segmentFlags(flags) }
-    isShipped = flags == 1
+    guard flags <= 3 else { throw .segmentFlags(flags) }
+    isShipped = flags & 1 != 0
+    isMarked = flags & 2 != 0
     fileBytes = UInt64(bytes.number(at: 12, as: UInt32.self)) * Self.pageBytes
     origin = bytes.number(at: 16, as: UInt64.self)
     firstSequence = bytes.number(at: 24, as: UInt64.self)
@@ -66,7 +71,7 @@ public struct SegmentHeader: Hashable, Sendable {
     bytes.withUnsafeMutableBytes {
       $0.store(Format.segmentMagic, at: 0)
       $0.store(Format.version, at: 8)
-      $0.store(UInt16(isShipped ? 1 : 0), at: 10)
+      $0.store(UInt16((isShipped ? 1 : 0) | (isMarked ? 2 : 0)), at: 10)
       $0.store(UInt32(fileBytes / Self.pageBytes), at: 12)
       $0.store(origin, at: 16)
       $0.store(firstSequence, at: 24)

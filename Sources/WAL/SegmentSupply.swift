@@ -1,7 +1,8 @@
 /// Makes the next segment ready before it is needed, and disposes of retired ones.
 ///
-/// A ready segment is allocated and zero-filled, so that a later sync of it writes no metadata.
-/// A retired segment becomes the next one when nothing else reads it or links to it.
+/// A ready segment is allocated and written, with zeros, so that a later sync of it writes no
+/// metadata. A retired segment is ready as it is when nothing else reads it or links to it: what it
+/// holds means nothing behind an end marker.
 /// `step()` does one bounded piece of work; a thread calls it, or a test does.
 final class SegmentSupply: Sendable {
   struct Spare {
@@ -16,7 +17,9 @@ final class SegmentSupply: Sendable {
   }
 
   private struct State {
-    var ready: Spare?
+    var ready: [Spare] = []
+    /// Of those: retired ones above it are removed.
+    var readyMax = 1
     var filling: Filling?
     /// Oldest first: a log must lose its segments in order.
     var retired: [String] = []
@@ -28,7 +31,7 @@ final class SegmentSupply: Sendable {
     var failure: WALError?
     var isStopped = false
 
-    var hasWork: Bool { !isPaused && (!retired.isEmpty || filling != nil || ready == nil) }
+    var hasWork: Bool { !isPaused && (!retired.isEmpty || filling != nil || ready.isEmpty) }
   }
 
   private let directory: String
@@ -49,16 +52,17 @@ final class SegmentSupply: Sendable {
 
   /// The segment that is ready, if there is one.
   func take() -> Spare? {
-    state.withLock { state in
-      defer { state.ready = nil }
-      return state.ready
-    }
+    state.withLock { $0.ready.popLast() }
   }
 
   /// Disposes of segments, given oldest first.
-  func retire(_ paths: [String]) {
+  ///
+  /// - Parameter sparing: how many bytes of segments to keep for the log to come; one segment at
+  ///   least is.
+  func retire(_ paths: [String], sparing bytes: UInt64) {
     state.signal {
       $0.retired += paths
+      $0.readyMax = max(1, Int(clamping: bytes / segmentBytes))
       $0.isPaused = $0.failure != nil
     }
   }
@@ -69,6 +73,9 @@ final class SegmentSupply: Sendable {
 
   /// The error after which the log must not go on.
   var failure: WALError? { state.withLock { $0.failure } }
+
+  /// Of the segments that are ready.
+  var readyBytes: UInt64 { state.withLock { $0.ready.reduce(0) { $0 + $1.bytes } } }
 
   func nextSparePath() -> String {
     state.withLock {
@@ -96,10 +103,10 @@ final class SegmentSupply: Sendable {
   func discard() throws(WALError) {
     let paths = state.withLock { state in
       defer {
-        state.ready = nil
+        state.ready = []
         state.filling = nil
       }
-      return [state.ready?.path, state.filling?.spare.path].compactMap { $0 }
+      return (state.ready + (state.filling.map { [$0.spare] } ?? [])).map(\.path)
     }
     for path in paths { try fileSystem.remove(path) }
   }
@@ -117,7 +124,7 @@ final class SegmentSupply: Sendable {
     let job = state.withLock { (state) -> Job? in
       guard state.hasWork else { return nil }
       if let path = state.retired.first {
-        return .retire(path, canRecycle: state.ready == nil && state.filling == nil)
+        return .retire(path, canRecycle: state.ready.count < state.readyMax)
       }
       return state.filling.map { .fill($0) } ?? .begin
     }
@@ -177,7 +184,7 @@ final class SegmentSupply: Sendable {
       try filling.spare.file.unlock()
       state.withLock {
         $0.filling = nil
-        $0.ready = filling.spare
+        $0.ready.append(filling.spare)
         $0.lastError = nil
       }
     } else {
@@ -206,7 +213,13 @@ final class SegmentSupply: Sendable {
       state.withLock { _ = $0.retired.removeFirst() }
       // Somebody may have linked to it just before it lost its name.
       if try file.linkCount() == 1 {
-        state.withLock { $0.filling = Filling(spare: spare) }
+        // Whoever opened it under its old name and has not locked it finds no header.
+        try file.zero(0..<min(4_096, segmentBytes))
+        try file.unlock()
+        state.withLock {
+          $0.ready.append(spare)
+          $0.lastError = nil
+        }
       } else {
         try fileSystem.remove(spare.path)
       }

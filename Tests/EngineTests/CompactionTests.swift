@@ -108,7 +108,7 @@ struct CompactionTests {
     let segment = try #require(try SegmentFile.list("/data/wal", in: story.disk).last)
     var bytes = try #require(story.disk.contents(segment.path))
     let end = try #require(bytes.lastIndex { $0 != 0 })
-    for at in end - 20...end { bytes[at] = 0 }
+    for at in end - 44...end { bytes[at] = 0 }
     story.disk.overwrite(segment.path, bytes)
     let report = try story.compact()
     #expect(report.cut?.saved.count == 1 && report.position.sequence < story.position.sequence)

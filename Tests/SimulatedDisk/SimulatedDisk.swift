@@ -8,7 +8,7 @@ import WAL
 /// what makes it `@unchecked Sendable`.
 public final class SimulatedDisk: FileSystem, @unchecked Sendable {
   public enum Mutation: String, CaseIterable, Sendable {
-    case skipSync, lateSync, skipDirectorySync, skipZeroing, skipChecksum
+    case skipSync, lateSync, skipDirectorySync, skipEndMarker, skipChecksum
   }
 
   public enum Fault: Sendable {

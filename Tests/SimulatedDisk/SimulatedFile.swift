@@ -41,11 +41,11 @@ final class SimulatedFile: File, @unchecked Sendable {
     default: break
     }
     count = try reserve(count, at: Int(offset))
-    let new = Array(bytes[..<count])
-    let isSkipped =
-      disk.mutations.contains(.skipZeroing) && new.allSatisfy { $0 == 0 }
-      && path.hasSuffix(".wal")
-    if !isSkipped { inode.apply(.write(offset: Int(offset), bytes: new)) }
+    var new = Array(bytes[..<count])
+    if disk.mutations.contains(.skipEndMarker), new.suffix(24).starts(with: Array("SHIPEND".utf8)) {
+      new.removeLast(24)
+    }
+    inode.apply(.write(offset: Int(offset), bytes: new))
     if case .failAfterWriting(let code) = fault {
       throw .system(.write, path: path, errno: code)
     }

@@ -61,7 +61,7 @@ struct DamageTests {
     for (path, bytes) in log.files.sorted(by: { $0.key < $1.key }) {
       for bit in 0..<bytes.count * 8 {
         let index = bit / 8
-        // The rest of the file is zeros: some of its bits stand for all.
+        // The rest of the file means nothing: some of its bits stand for all.
         if index > log.end(of: path) + 200, bit % 61 != 0 { continue }
         log.fixture.disk.put(path, bytes.with(bytes[index] ^ (1 << UInt8(bit % 8)), at: index))
         let (_, sequences, damage) = try log.fixture.read(resuming: true)
@@ -86,9 +86,10 @@ struct DamageTests {
       try #require(damage[0].sequence == frame.header.firstSequence)
       try #require(sequences == log.sequences.filter { $0 != frame.header.firstSequence })
     } else {
-      // Behind the end: nothing is missing; in the last segment it looks like a torn write.
+      // Nothing is missing; without its end marker the last segment could have ended in a torn write.
+      let isMarker = path == log.lastPath && index < log.end(of: path) + Format.endMarkerBytes
       try #require(sequences == log.sequences)
-      try #require(damage.map(\.kind) == (path == log.lastPath ? [.torn] : []), "byte \(index)")
+      try #require(damage.map(\.kind) == (isMarker ? [.torn] : []), "byte \(index)")
     }
   }
 
@@ -98,7 +99,7 @@ struct DamageTests {
     let path = log.lastPath
     let bytes = log.files[path]!
     for isZeroed in [true, false] {
-      for cut in 0..<log.end(of: path) {
+      for cut in 0..<log.end(of: path) + Format.endMarkerBytes {
         let tail = [UInt8](repeating: 0, count: isZeroed ? bytes.count - cut : 0)
         log.fixture.disk.put(path, bytes[..<cut] + tail)
         // No crash makes a file shorter than it was when it got its name.
@@ -110,9 +111,8 @@ struct DamageTests {
         let whole = log.frames.filter { $0.path != path || $0.end <= cut }
         let (writer, report) = try log.fixture.open()
         try #require(report.position == whole.last!.header.position, "cut at \(cut)")
-        let isAtFrame = log.frames.contains { $0.path == path && $0.offset == cut }
-        let isHidden = bytes[whole.last!.end(in: path)..<cut].allSatisfy { $0 == 0 }
-        try #require((report.cut == nil) == (isAtFrame || isHidden), "cut at \(cut)")
+        // Even between two frames the end marker is missing.
+        try #require(report.cut != nil, "cut at \(cut)")
         // The log goes on from there, and reads as if nothing had happened.
         if report.needsNewEpoch {
           try writer.startEpoch(Epoch(number: 2, node: 7), reason: .recovered)
@@ -142,9 +142,9 @@ struct DamageTests {
             && Array(zeroed[$0.offset..<$0.end]) != Array(bytes[$0.offset..<$0.end])
         }
         let isHeaderHit = start == 0
-        if let first = hit.first, zeroed[first.offset...].allSatisfy({ $0 == 0 }) {
-          // The end of the log is gone without a trace: it is as if it had never been written.
-          try #require(path == log.lastPath && damage.isEmpty && hit.last!.end == log.end(of: path))
+        if hit.isEmpty, !isHeaderHit, path != log.lastPath {
+          // The end marker of a segment from which the next one goes on.
+          try #require(damage.isEmpty && sequences == log.sequences)
           continue
         }
         try #require(!damage.isEmpty, "\(path) sector at \(start)")
@@ -300,21 +300,24 @@ struct SegmentDamageTests {
     #expect(throws: WALError.self) { try log.fixture.open() }
   }
 
-  @Test("that was used before and not zeroed proves nothing with its old frames")
-  func staleTail() throws {
+  @Test("that was used before proves nothing with its old frames", arguments: [true, false])
+  func staleTail(isMarked: Bool) throws {
     let log = try KnownLog(isClosed: false)
     let paths = log.files.keys.sorted()
     let end = log.end(of: log.lastPath)
     var bytes = log.files[log.lastPath]!
     // The frames of the first segment, as they would stand there if it had become this one.
-    bytes.replaceSubrange(end..., with: log.files[paths[0]]![end...])
+    let behind = end + (isMarked ? Format.endMarkerBytes : 0)
+    bytes.replaceSubrange(behind..., with: log.files[paths[0]]![behind...])
     log.fixture.disk.put(log.lastPath, bytes)
     let (_, sequences, damage) = try log.fixture.read(resuming: true)
-    #expect(sequences == log.sequences && damage.map(\.kind) == [.torn])
+    #expect(sequences == log.sequences && damage.map(\.kind) == (isMarked ? [] : [.torn]))
     let (writer, report) = try log.fixture.open()
-    #expect(report.position.sequence == log.sequences.last && report.cut != nil)
-    try writer.startEpoch(Epoch(number: 2, node: 7), reason: .recovered)
+    #expect(report.position.sequence == log.sequences.last && (report.cut == nil) == isMarked)
+    if !isMarked { try writer.startEpoch(Epoch(number: 2, node: 7), reason: .recovered) }
+    try log.fixture.write(100...100, to: writer)
     #expect(try log.fixture.read().damage.isEmpty)
+    #expect(try log.fixture.read().keys.last == "key-100")
   }
 
   @Test("is zeroed behind a cut, so that what was cut can never come back")
@@ -327,11 +330,13 @@ struct SegmentDamageTests {
     let report = try log.fixture.open().report
     #expect(report.cut?.damage.offset == UInt64(last.offset))
     let rest = log.fixture.disk.durableContents(last.path)![last.offset...]
-    #expect(rest.allSatisfy { $0 == 0 })
+    let end = EndMarker(report.position).encoded(Checksum(origin: report.origin))
+    #expect(Array(rest.prefix(end.count)) == end)
+    #expect(rest.dropFirst(end.count).allSatisfy { $0 == 0 })
     // What was cut is kept, and can be looked at.
     let saved = try #require(report.cut?.saved.first)
     let kept = log.fixture.disk.durableContents(saved)!
-    #expect(Array(kept[(64 + 21)...]) == Array(bytes[(last.offset + 21)..<last.end]).trimmed)
+    #expect(Array(kept[(64 + 21)...]) == Array(bytes[(last.offset + 21)...]).trimmed)
     var reader = LogReader(
       files: [SegmentFile(path: saved, firstSequence: nil)], fileSystem: log.fixture.disk)
     guard case .damage(let damage) = try reader.next() else { throw WALError.setting("whole?") }

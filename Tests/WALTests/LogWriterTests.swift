@@ -91,9 +91,9 @@ struct LogWriterTests {
     #expect(try fixture.read(from: 21).sequences == Array(21...41))
   }
 
-  @Test("makes the next segment ready and uses retired ones again, zeroed")
+  @Test("makes the next segment ready and uses retired ones again, as they are but for the header")
   func recycling() throws {
-    let fixture = LogFixture()
+    let fixture = LogFixture(segmentBytes: 8_192)
     let writer = try fixture.open().writer
     try fixture.write(1...40, valueBytes: 500, to: writer)
     let ready = fixture.disk.paths.filter { $0.contains("spare-") }
@@ -105,16 +105,36 @@ struct LogWriterTests {
       frame.append(.put, key: LogFixture.value(1, 9).span.bytes, value: RawSpan())
       try writer.commit(&frame)
     }
-    writer.retire(through: 8)
-    #expect(writer.backgroundStep())
-    let recycled = fixture.disk.paths.filter { $0.contains("spare-") }
-    #expect(recycled.count == 1 && recycled != ready)
-    #expect(fixture.disk.contents(recycled[0])!.contains { $0 != 0 }, "not zeroed yet")
+    let retired = fixture.disk.contents(segments[0])!
+    writer.retire(through: 20)
     while writer.backgroundStep() {}
-    #expect(fixture.disk.durableContents(recycled[0])! == [UInt8](repeating: 0, count: 4_096))
+    let recycled = fixture.disk.paths.filter { $0.contains("spare-") }
+    #expect(recycled.count == 1 && recycled != ready && writer.spareBytes == 8_192)
+    let spare = fixture.disk.contents(recycled[0])!
+    #expect(spare[..<4_096].allSatisfy { $0 == 0 } && spare[4_096...] == retired[4_096...])
     try fixture.write(41...60, valueBytes: 500, to: writer)
     #expect(fixture.disk.contents(recycled[0]) == nil, "it has become a segment")
-    #expect(try fixture.read(from: 20).damage.isEmpty)
+    #expect(try fixture.read(from: 30).damage.isEmpty)
+  }
+
+  @Test("keeps as many retired segments for later as it is told to, and removes the others")
+  func spares() throws {
+    let fixture = LogFixture()
+    let writer = try fixture.open().writer
+    try fixture.write(1...80, valueBytes: 500, to: writer)
+    let count = fixture.segments.count
+    let ready = writer.spareBytes
+    writer.retire(through: writer.position.sequence, sparing: 5 * 4_096)
+    while writer.backgroundStep() {}
+    #expect(count > 8 && ready == 4_096 && writer.spareBytes == 5 * 4_096)
+    #expect(fixture.disk.paths.filter { $0.contains("spare-") }.count == 5)
+    #expect(fixture.segments.count == 1)
+    let created = fixture.disk.calls
+    try fixture.write(81...120, valueBytes: 500, to: writer)
+    #expect(writer.spareBytes < 5 * 4_096 && fixture.disk.calls > created)
+    #expect(try fixture.read(from: 81).damage.isEmpty)
+    try writer.close()
+    #expect(fixture.disk.paths.allSatisfy { !$0.contains("spare-") })
   }
 
   @Test("leaves alone a retired segment that somebody reads or links to")

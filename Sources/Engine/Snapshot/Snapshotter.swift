@@ -217,7 +217,7 @@ public final class Snapshotter: Sendable {
   private func work() -> Result<SnapshotInfo, WALError> {
     do {
       let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
-      let due = max(options.logBytes, newest?.bytes ?? 0)
+      let due = dueBytes
       guard sealed.bytes > due else {
         // A piece of the work that a snapshot will take is done early. Where the log is damaged a
         // snapshot from memory is all the more due: no start gets over that without one.
@@ -289,7 +289,7 @@ public final class Snapshotter: Sendable {
     let start = clock.monotonicNanoseconds()
     let newest = newest
     // What is read of the older one and of the log, twice, and what is written.
-    let due = max(options.logBytes, newest?.bytes ?? 0)
+    let due = dueBytes
     let pace = begin(
       (newest?.bytes ?? 0) * 2 + sealed.bytes * 2, isBehind: sealed.bytes > 2 * due)
     defer { state.withLock { $0.pace = nil } }
@@ -332,6 +332,9 @@ public final class Snapshotter: Sendable {
 
   // MARK: - Retention
 
+  /// How much log is behind a snapshot when the next one is begun.
+  private var dueBytes: UInt64 { max(options.logBytes, newest?.bytes ?? 0) }
+
   /// Removes the snapshots but two, and the log that neither they nor a lease need.
   private func retain() throws(WALError) {
     let kept = snapshots
@@ -349,7 +352,8 @@ public final class Snapshotter: Sendable {
     guard kept.count == 2 else { return }
     let needed = min(kept[1].sequence, leases.least ?? .max)
     try log.retire(
-      through: needed, butAtMost: options.retainBytes, forLeasesBehind: kept[1].sequence)
+      through: needed, butAtMost: options.retainBytes, forLeasesBehind: kept[1].sequence,
+      sparing: dueBytes)
   }
 
   /// Puts the damaged input away: the new snapshot covers it.

@@ -10,26 +10,42 @@ extension NodeProcessTests {
       #include <dlfcn.h>
       #include <errno.h>
       #include <stdlib.h>
+      #include <sys/stat.h>
       #include <sys/types.h>
       #include <unistd.h>
 
       typedef ssize_t (*write_call)(int, const void *, size_t, off_t);
 
-      /* Half of each write; and, while the file FULL is there, of what is not all zeros only one
-         half, and then no space: what was there before can be written over even on a full disk. */
+      /* Where the written part of a file ends. */
+      static struct { ino_t file; off_t end; } files[64];
+
+      static off_t *end_of(int file) {
+        struct stat status;
+        if (fstat(file, &status) != 0) abort();
+        for (int number = 0; number < 64; number++) {
+          if (files[number].file == 0) files[number].file = status.st_ino;
+          if (files[number].file == status.st_ino) return &files[number].end;
+        }
+        abort();
+      }
+
+      /* Half of each write. While the file FULL is there only what was written before can be written
+         over, and there is no space behind that. Zeros, which prepare a file, do not count. */
       ssize_t pwrite(int file, const void *bytes, size_t count, off_t offset) {
-        static __thread int was_short;
         write_call next = (write_call)dlsym(RTLD_NEXT, "pwrite");
         const char *full = getenv("FULL");
         size_t zeros = 0;
+        if (count > 1) count /= 2;
         while (zeros < count && ((const char *)bytes)[zeros] == 0) zeros++;
-        if (zeros < count && full && access(full, F_OK) == 0) {
-          was_short = !was_short;
-          if (!was_short) { errno = ENOSPC; return -1; }
-        } else {
-          was_short = 0;
+        if (zeros == count) return next(file, bytes, count, offset);
+        off_t *end = end_of(file);
+        if (full && access(full, F_OK) == 0 && offset + (off_t)count > *end) {
+          if (offset >= *end) { errno = ENOSPC; return -1; }
+          count = *end - offset;
         }
-        return next(file, bytes, count > 1 ? count / 2 : count, offset);
+        ssize_t written = next(file, bytes, count, offset);
+        if (written > 0 && offset + written > *end) *end = offset + written;
+        return written;
       }
       """
 
@@ -54,7 +70,7 @@ extension NodeProcessTests {
     func undone() async throws {
       let (settings, full) = try await settings()
       let node = try await ServedNode.start(settings)
-      let value = String(repeating: "value ", count: 300)
+      let value = String(repeating: "value ", count: 2_000)
       let statuses = try await Threads.runOne {
         let connection = try node.connect()
         return try (0..<60).map { number in

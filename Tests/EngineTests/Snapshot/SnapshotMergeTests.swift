@@ -156,14 +156,20 @@ struct SnapshotMergeTests {
       input.segments.remove(at: number)
       refused(input, "without segment \(number)")
     }
-    // Without its last frame a segment looks whole by itself.
+    // As it was before its last frame a segment looks whole by itself.
     for segment in [behind[1], behind.last!] {
       let bytes = history.disk.contents(segment.path)!
       var reader = LogReader(files: [segment], fileSystem: history.disk)
-      var last: UInt64 = 0
-      while case .frame = try reader.next() { last = reader.frameOffset }
+      var last = 0
+      var end = EndMarker(.start)
+      while case .frame(let header) = try reader.next() {
+        last = Int(reader.frameOffset)
+        end.nextSequence = header.firstSequence
+        end.previousCRC = header.previousCRC
+      }
+      let marker = end.encoded(Checksum(origin: reader.origin!))
       history.disk.overwrite(
-        segment.path, bytes[..<Int(last)] + [UInt8](repeating: 0, count: bytes.count - Int(last)))
+        segment.path, bytes[..<last] + marker + bytes[(last + marker.count)...])
       refused(whole, "without the end of \(segment.path)")
       history.disk.overwrite(segment.path, bytes)
     }
