@@ -333,13 +333,13 @@ public final class LogWriter {
   /// Gives up the segments that hold nothing behind `sequence`; never the last one. They are
   /// disposed of in the background, oldest first.
   ///
-  /// - Parameter sparing: up to how many bytes of them to keep, for the log to come.
-  public func retire(through sequence: UInt64, sparing bytes: UInt64 = 0) {
+  /// - Parameter bytes: how much log is expected before the next call: so many files are kept.
+  public func retire(through sequence: UInt64, expecting bytes: UInt64 = 0) {
     var retired: [String] = []
     while segments.count > 1, segments[1].firstSequence! <= sequence + 1 {
       retired.append(segments.removeFirst().path)
     }
-    if !retired.isEmpty { supply.retire(retired, sparing: bytes) }
+    if !retired.isEmpty { supply.retire(retired, expecting: bytes) }
   }
 
   /// Why the next segment is not ready, or a retired one not gone; nil when all is well. The log goes

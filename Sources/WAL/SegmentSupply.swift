@@ -57,12 +57,12 @@ final class SegmentSupply: Sendable {
 
   /// Disposes of segments, given oldest first.
   ///
-  /// - Parameter sparing: how many bytes of segments to keep for the log to come; one segment at
-  ///   least is.
-  func retire(_ paths: [String], sparing bytes: UInt64) {
+  /// - Parameter bytes: how much log is expected before the next call; files are kept for that, and
+  ///   for the segments at both of its ends.
+  func retire(_ paths: [String], expecting bytes: UInt64) {
     state.signal {
       $0.retired += paths
-      $0.readyMax = max(1, Int(clamping: bytes / segmentBytes))
+      $0.readyMax = bytes > 0 ? Int(clamping: bytes / segmentBytes) + 2 : 1
       $0.isPaused = $0.failure != nil
     }
   }

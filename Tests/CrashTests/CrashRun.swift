@@ -237,7 +237,7 @@ struct CrashRun {
     let candidates = positions.keys.filter { $0 <= min(durable, promised) }
     guard let sequence = candidates.sorted().dropLast(3).last, random.once(in: 3) else { return }
     options.base = LogBase(origin: log.origin, position: positions[sequence]!)
-    log.retire(through: sequence, sparing: 2 * options.segmentBytes)
+    log.retire(through: sequence, expecting: 2 * options.segmentBytes)
     story.append("retired through \(sequence)")
   }
 

@@ -70,7 +70,7 @@ private struct Story {
         Epoch(number: writer.epoch.number + 1, node: 7), reason: .promoted)
       note(writer)
       options.base = LogBase(origin: writer.origin, position: writer.position)
-      writer.retire(through: writer.position.sequence, sparing: 2 * options.segmentBytes)
+      writer.retire(through: writer.position.sequence, expecting: 2 * options.segmentBytes)
       for _ in 0..<8 { try commit(writer, bytes: 900) }
       while writer.backgroundStep() {}
       if life == 0 {

@@ -124,7 +124,7 @@ struct LogWriterTests {
     try fixture.write(1...80, valueBytes: 500, to: writer)
     let count = fixture.segments.count
     let ready = writer.spareBytes
-    writer.retire(through: writer.position.sequence, sparing: 5 * 4_096)
+    writer.retire(through: writer.position.sequence, expecting: 3 * 4_096)
     while writer.backgroundStep() {}
     #expect(count > 8 && ready == 4_096 && writer.spareBytes == 5 * 4_096)
     #expect(fixture.disk.paths.filter { $0.contains("spare-") }.count == 5)

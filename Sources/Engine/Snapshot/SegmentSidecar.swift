@@ -33,8 +33,8 @@ package final class SegmentSidecar {
   package static let suffix = ".sidecar"
   /// `SHIPSIDE`.
   static let magic: UInt64 = 0x4544_4953_5049_4853
-  package static let runItemsMax = 1 << 18
-  package static let chunkItems = 2_048
+  package static let runItemsMax = 1 << 16
+  package static let chunkItems = 512
   static let trailerBytes = 16
   /// The largest record.
   private static let recordBytesMax = SnapshotFormat.entryBytesMax - 8

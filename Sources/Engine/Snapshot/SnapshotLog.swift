@@ -85,10 +85,10 @@ final class SnapshotLog: Sendable {
   /// Gives up the segments that hold nothing behind `needed`; and those that only leases need, when
   /// they are more than so many bytes.
   ///
-  /// - Parameter sparing: how many bytes of files to keep for the log to come.
+  /// - Parameter bytes: how much log is expected before the next call.
   func retire(
     through needed: UInt64, butAtMost retainBytes: UInt64, forLeasesBehind unneeded: UInt64,
-    sparing bytes: UInt64
+    expecting bytes: UInt64
   ) throws(WALError) {
     var through = needed
     if needed < unneeded {
@@ -106,7 +106,7 @@ final class SnapshotLog: Sendable {
       }
     }
     let sequence = through
-    try committer.perform { (log) in log.retire(through: sequence, sparing: bytes) }
+    try committer.perform { (log) in log.retire(through: sequence, expecting: bytes) }
   }
 
   /// Moves the segment that begins there to `quarantine`, and all before it: without it nobody can

@@ -233,24 +233,16 @@ package struct SnapshotMerge {
     _ input: Input, _ sidecars: [SegmentSidecar], _ summary: LogSummary, to writer: SnapshotWriter
   ) throws(WALError) {
     let survival = try Survival(summary)
-    var sources: [any MergeSource] = []
-    if let previous = input.previous { sources.append(try SnapshotSource(previous, pace: pace)) }
+    var queue = MergeQueue()
+    if let previous = input.previous { queue.push(try SnapshotSource(previous, pace: pace)) }
     for sidecar in sidecars {
-      for run in sidecar.runs { sources.append(try SidecarSource(sidecar, run, pace: pace)) }
+      for run in sidecar.runs { queue.push(try SidecarSource(sidecar, run, pace: pace)) }
     }
     var ties: [any MergeSource] = []
-    while true {
+    while let least = queue.least {
       ties.removeAll(keepingCapacity: true)
-      var least: KeyOrder?
-      for source in sources {
-        guard let order = source.order else { continue }
-        if let least, order > least { continue }
-        if order != least { ties.removeAll(keepingCapacity: true) }
-        least = order
-        ties.append(source)
-      }
-      guard let least else { return }
-      if ties.count > 1 { try keepLeastKey(&ties) }
+      while queue.least == least { ties.append(queue.pop()) }
+      if ties.count > 1 { try keepLeastKey(&ties, others: &queue) }
       var newest = ties[0]
       for source in ties where source.version > newest.version { newest = source }
       let (bytes, record) = try newest.record()
@@ -258,19 +250,25 @@ package struct SnapshotMerge {
         try writer.append(
           least, version: newest.version, bytes, dataBytes: record.key.count + record.value.count)
       }
-      for source in ties { try source.advance() }
-      // Runs that have ended are not looked at again.
-      if ties.contains(where: { $0.order == nil }) { sources.removeAll { $0.order == nil } }
+      for source in ties {
+        try source.advance()
+        queue.push(source)
+      }
     }
   }
 
-  /// Of sources at keys of the same hash, keeps those at the least key.
-  private func keepLeastKey(_ ties: inout [any MergeSource]) throws(WALError) {
+  /// Of sources at keys of the same hash, keeps those at the least key; the others go back.
+  private func keepLeastKey(
+    _ ties: inout [any MergeSource], others queue: inout MergeQueue
+  ) throws(WALError) {
     var least = [ties[0]]
     for source in ties.dropFirst() {
       let order = compare(try source.key(), try least[0].key())
-      if order < 0 { least.removeAll(keepingCapacity: true) }
-      if order <= 0 { least.append(source) }
+      if order < 0 {
+        for other in least { queue.push(other) }
+        least.removeAll(keepingCapacity: true)
+      }
+      if order <= 0 { least.append(source) } else { queue.push(source) }
     }
     ties = least
   }

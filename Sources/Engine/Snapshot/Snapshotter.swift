@@ -353,7 +353,7 @@ public final class Snapshotter: Sendable {
     let needed = min(kept[1].sequence, leases.least ?? .max)
     try log.retire(
       through: needed, butAtMost: options.retainBytes, forLeasesBehind: kept[1].sequence,
-      sparing: dueBytes)
+      expecting: dueBytes)
   }
 
   /// Puts the damaged input away: the new snapshot covers it.
