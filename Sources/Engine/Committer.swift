@@ -21,6 +21,10 @@ public protocol CommitterObserver: AnyObject, Sendable {
   /// The disk has no room: writes are refused, each after it was tried. Called at the first, with the
   /// reason, and with nil when none was refused for 10 s.
   func diskFull(_ reason: WALError?)
+  /// The next segment could not be made ready, or an old one not be disposed of. The log goes on, more
+  /// slowly, and may grow. Called at the first, with the reason, and with nil when a segment is ready
+  /// again.
+  func segmentsDelayed(_ reason: WALError?)
   /// The log has failed and takes no more writes. What was not acknowledged until now never is.
   func failed(_ error: WALError)
 }

@@ -49,6 +49,8 @@ package struct CommitterWork: ~Copyable {
   private var expiryMark = ExpiryMark()
   private var hasFailed = false
   private var sealedSequence: UInt64 = 0
+  /// That is what the observer was told last.
+  private var areSegmentsDelayed = false
   /// When the disk last had no room; nil since that has been said to be over.
   private var diskFullTime: UInt64?
 
@@ -254,6 +256,13 @@ package struct CommitterWork: ~Copyable {
     observer?.diskFull(nil)
   }
 
+  private mutating func tellSegmentError() {
+    let error = log.segmentError
+    guard areSegmentsDelayed != (error != nil) else { return }
+    areSegmentsDelayed = error != nil
+    observer?.segmentsDelayed(error)
+  }
+
   private mutating func fail(_ error: WALError) {
     guard !hasFailed else { return }
     hasFailed = true
@@ -304,6 +313,7 @@ package struct CommitterWork: ~Copyable {
       options.sealed?()
     }
     endDiskFull()
+    tellSegmentError()
     let index = index
     do {
       let needsMark = log.endsWithMark && expiryMark.isDue(index, clock)

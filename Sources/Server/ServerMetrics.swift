@@ -179,6 +179,15 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     }
   }
 
+  func segmentsDelayed(_ reason: WALError?) {
+    if let reason {
+      logger.error(
+        "the log's next segment is not ready, or an old one not gone; it is tried again: \(reason)")
+    } else {
+      logger.notice("the log's next segment is ready again")
+    }
+  }
+
   func failed(_ error: WALError) {
     onFailure(error)
   }

@@ -311,7 +311,8 @@ public final class LogWriter {
   /// Moves the segments that hold nothing behind `sequence` away; never the last one.
   ///
   /// - Returns: where they are now.
-  /// - Throws: `diskFull`, with the rest where it was; any other error stops the writer.
+  /// - Throws: `diskFull`, or why a segment cannot be moved, with the rest where it was; a sync that
+  ///   fails stops the writer.
   public func quarantine(through sequence: UInt64) throws(WALError) -> [String] {
     try checkRunning()
     let quarantine = Quarantine(options.quarantineDirectory, fileSystem: options.fileSystem)
@@ -320,10 +321,10 @@ public final class LogWriter {
       do {
         moved.append(try quarantine.take(segments[0].path))
       } catch {
-        // Without room for a name nothing was moved. A sync that failed is another matter.
+        // Nothing was moved, and nothing here needs it to be. A sync that failed is another matter.
         if case .system(.syncDirectory, _, _) = error { throw stop(error) }
-        guard error.isNoSpace else { throw stop(error) }
-        throw .diskFull(path: options.quarantineDirectory)
+        if error.isNoSpace { throw .diskFull(path: options.quarantineDirectory) }
+        throw error
       }
       segments.removeFirst()
     }

@@ -79,6 +79,7 @@ struct StoreTests {
       let store = Mutex<Store?>(nil)
       func committed(_ report: CommitReport) {}
       func diskFull(_ reason: WALError?) {}
+      func segmentsDelayed(_ reason: WALError?) {}
       func failed(_ error: WALError) {}
     }
     let directory = TemporaryDirectory()

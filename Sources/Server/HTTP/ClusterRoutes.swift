@@ -61,9 +61,17 @@ extension LoopState {
   /// Has a snapshot made of all that was acknowledged so far; answers when it is durable.
   func makeSnapshot(_ lane: StandardLane) -> Handling {
     lane.isFor(.snapshot)
+    guard !isDraining else { return .now(noSnapshotMade("the node is stopping")) }
+    // Those who have left count until it is made.
+    guard snapshotWaiters.count < limits.snapshotWaitersMax else {
+      return .now(noSnapshotMade("too many requests wait for it"))
+    }
     let promise = eventLoop.makePromise(of: SnapshotInfo.self)
+    snapshotWaiters.append(lane)
     node.store.snapshots.request { promise.completeWith($0.mapError { $0 as any Error }) }
     promise.futureResult.assumeIsolated().whenComplete { result in
+      guard let waiter = self.snapshotWaiters.firstIndex(where: { $0 === lane }) else { return }
+      self.snapshotWaiters.remove(at: waiter)
       switch result {
       case .success(let info):
         self.body.writeString(
@@ -76,6 +84,20 @@ extension LoopState {
       }
     }
     return .later
+  }
+
+  /// Those who wait would keep the node from stopping, which gives up what they wait for.
+  func drainSnapshots() {
+    let waiting = snapshotWaiters
+    snapshotWaiters = []
+    for lane in waiting { lane.deliver(.now(noSnapshotMade("the node is stopping"))) }
+  }
+
+  private func noSnapshotMade(_ reason: String) -> Answer {
+    writeError("no snapshot: \(reason)")
+    var answer = Answer(.unavailable, .json)
+    answer.retryAfterSeconds = 1
+    return answer
   }
 }
 
