@@ -24,10 +24,12 @@ public struct StoreOptions: Sendable {
   public var clock = LogClock.system
   /// Is told how far opening is.
   public var progress: StartProgress?
+  /// True where the log is a copy of another node's: it takes frames of that log, and no writes.
+  public var isCopy = false
+  /// The id of a log that is not there yet; for a copy, its original's.
+  public var origin: UInt64?
   /// As in the log's options.
   package var usesThreads = true
-  /// As in the log's options.
-  package var origin: UInt64?
 
   /// What the frames that were committed last take in memory, while somebody follows the log.
   package var recentBytesMax = RecentFrames.bytesMaxDefault
@@ -103,6 +105,7 @@ public final class Store: Sendable {
     logOptions.clock = options.clock
     logOptions.usesThreads = options.usesThreads
     logOptions.origin = options.origin
+    logOptions.isCopy = options.isCopy
     logOptions.base = base.file?.header.base
     logOptions.progress = options.progress
     try base.checkLog(logOptions.directory)
@@ -118,11 +121,11 @@ public final class Store: Sendable {
     }
     let log = opened.writer
     let recovery = opened.report
-    if epochs.last?.epoch != log.epoch {
+    if log.position.sequence > 0, epochs.last?.epoch != log.epoch {
       // The log's first record, which this start wrote.
       epochs.begin(log.epoch, at: log.position.sequence)
     }
-    if log.owesEpoch {
+    if log.owesEpoch, !options.isCopy {
       let new = Epoch(number: log.epoch.number + 1, node: options.node)
       let position = try log.startEpoch(new, reason: .recovered)
       epochs.begin(new, at: position.sequence)
@@ -182,7 +185,7 @@ public final class Store: Sendable {
     self.snapshots = snapshots
     let workOptions = CommitterWork.Options(
       memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy,
-      sealed: { snapshots.wake() })
+      sealed: { snapshots.wake() }, copies: options.isCopy ? epochs : nil)
     thread = ThreadHandle { [weak observer] in
       let log = handedOver!
       handedOver = nil
@@ -237,6 +240,9 @@ public final class Store: Sendable {
   }
 
   // MARK: - Looking
+
+  /// That of the last record; (0, 0) in a copy that has none yet.
+  public var epoch: Epoch { epochs.last?.epoch ?? LogPosition.start.epoch }
 
   /// The time by which keys are hidden, milliseconds since 1970: this node's clock, but never behind
   /// what the log has reached, so that a clock that was set back lets nothing expire too early.

@@ -120,7 +120,7 @@ public final class Node: Sendable {
       \(log.isNew ? "began a new log" : "recovered"): \(store.index.count) keys from \
       \(log.records) records, \(log.bytes) bytes of log, in \(rounded(report.seconds)) s \
       (\(Int(rate)) records/s); at sequence number \(store.progress.durable), epoch \
-      \(store.epochs.last!.epoch.number)\(log.isNew || log.wasClean ? "" : "; the last stop was unclean")
+      \(store.epoch.number)\(log.isNew || log.wasClean ? "" : "; the last stop was unclean")
       """)
     if let snapshot = report.snapshot {
       let info = snapshot.info

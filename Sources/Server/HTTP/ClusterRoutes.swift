@@ -158,7 +158,7 @@ struct NodeStatus: Encodable {
     node = state.configuration.nodeID ?? state.address
     role = "leader"
     shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
-    let last = store.epochs.last!.epoch
+    let last = store.epoch
     epoch = last.number
     epoch_node = hexadecimal(last.node)
     origin = hexadecimal(store.origin)
