@@ -1,4 +1,5 @@
 import Engine
+import Sharding
 import WAL
 
 /// The text that the classic routes answer with.
@@ -29,6 +30,17 @@ public struct Configuration: Sendable {
   /// Names the node in epochs; its address when nil.
   public var nodeID: String?
   public var limits = Limits()
+  public var shardName = "default"
+  public var shardIndex: UInt32 = 0
+  public var shardCount: UInt32 = 1
+  /// What says which shard a key belongs to.
+  public var hash = ShardHash.fnv1
+  /// The shard's configured nodes, its leader first; a replica that the configuration does not list is
+  /// none of them. Empty for a node alone.
+  public var members: [Member] = []
+  public var role = Role.leader
+  /// Where the shard's configured leader takes requests; nil when that is this node.
+  public var leaderAddress: String?
 
   public init(dataDirectory: String, host: String, port: Int) {
     self.dataDirectory = dataDirectory

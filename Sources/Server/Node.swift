@@ -38,6 +38,10 @@ public final class Node: Sendable {
     prepare: (_ port: Int?) async throws -> Void = { _ in },
     onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> Node {
+    guard configuration.role == .leader else {
+      throw NodeError.replicaUnsupported(
+        address: configuration.address, leader: configuration.leaderAddress)
+    }
     let listener: Listener
     do {
       listener = try await Listener.bind(configuration, progress: progress) {
@@ -70,6 +74,8 @@ public final class Node: Sendable {
     var options = StoreOptions(
       dataDirectory: configuration.dataDirectory,
       node: NodeNumber.of(configuration.nodeID ?? configuration.address))
+    options.hash = configuration.hash
+    options.shardCount = configuration.shardCount
     options.syncPolicy = configuration.syncPolicy
     options.segmentBytes = configuration.segmentBytes
     options.memoryBytesMax = configuration.memoryBytesMax
@@ -164,6 +170,7 @@ public final class Node: Sendable {
 public enum NodeError: Error, CustomStringConvertible {
   case cannotListen(address: String, reason: String)
   case listenerLost(address: String)
+  case replicaUnsupported(address: String, leader: String?)
 
   public var description: String {
     switch self {
@@ -171,6 +178,8 @@ public enum NodeError: Error, CustomStringConvertible {
       "cannot listen on \(address): \(reason). Is another process there? Choose another --http-addr"
     case .listenerLost(let address):
       "\(address) takes no more connections: the system refused one with an error. Restart the process"
+    case .replicaUnsupported(let address, let leader):
+      "\(address) is a replica\(leader.map { " of \($0)" } ?? ""): this version runs leaders only"
     }
   }
 }

@@ -32,10 +32,12 @@ final class NodeState: Sendable {
     self.logger = logger
     self.address = address
     self.feedReaders = feedReaders
-    shardName = "default"
-    shard = 0
-    shardCount = 1
-    dialect = Dialect(name: configuration.dialect, shard: 0, leader: address)
+    shardName = configuration.shardName
+    shard = configuration.shardIndex
+    shardCount = configuration.shardCount
+    dialect = Dialect(
+      name: configuration.dialect, shard: configuration.shardIndex,
+      leader: configuration.leaderAddress ?? address)
   }
 
   /// Bytes of the bodies that are being received.
