@@ -40,7 +40,8 @@ let package = Package(
     .target(name: "Client", dependencies: ["Sharding"] + nio),
     .target(
       name: "Server",
-      dependencies: ["Engine", "Sharding", "CMemory", logging, metrics] + nio + lifecycle),
+      dependencies: ["Engine", "Client", "Sharding", "CMemory", logging, metrics] + nio
+        + lifecycle),
     .target(name: "Terminal", dependencies: ["WAL"], path: "Sources/Tools/Terminal"),
     .executableTarget(
       name: "kv",

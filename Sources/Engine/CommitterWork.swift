@@ -123,8 +123,10 @@ package struct CommitterWork: ~Copyable {
     let records = UnsafeRawBufferPointer(rebasing: bytes[request.records])
     var outcome: WriteRequest.Outcome?
     var dependsOnFrame = false
-    if hasFailed || options.copies != nil {
+    if hasFailed {
       outcome = .stopped
+    } else if options.copies != nil {
+      outcome = .readOnly
     } else if request.kind == .delete || request.condition != .always {
       let key = Self.key(ofRecord: records)
       let state: KeyState?

@@ -21,6 +21,7 @@ final class NodeState: Sendable {
   private let watchers = Atomic(0)
   private let snapshotReaders = Atomic(0)
   let feedReaders: FeedReaders
+  private let follower = Mutex<LogFollower?>(nil)
 
   init(
     configuration: Configuration, address: String, store: Store, metrics: ServerMetrics,
@@ -39,6 +40,12 @@ final class NodeState: Sendable {
       name: configuration.dialect, shard: configuration.shardIndex,
       leader: configuration.leaderAddress ?? address)
   }
+
+  /// This node is a copy, and that is what keeps it up.
+  func follow(_ follower: LogFollower) { self.follower.withLock { $0 = follower } }
+
+  /// How a replica stands to its leader; nil on a leader.
+  var following: FollowerReport? { follower.withLock { $0 }?.report }
 
   /// Bytes of the bodies that are being received.
   var bodyBytes: Int { bodies.load(ordering: .relaxed) }

@@ -190,7 +190,7 @@ struct ShippingTests {
     let submission = node.submission()
     submission.put("mine", "value", copy.index)
     copy.submit(submission)
-    guard case .stopped = submission.requests[0].outcome else {
+    guard case .readOnly = submission.requests[0].outcome else {
       throw WALError.setting("it was taken")
     }
     copy.tick()

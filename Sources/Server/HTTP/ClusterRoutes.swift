@@ -156,7 +156,7 @@ struct NodeStatus: Encodable {
   init(_ state: NodeState) throws(WALError) {
     let store = state.store
     node = state.configuration.nodeID ?? state.address
-    role = "leader"
+    role = state.following == nil ? "leader" : "replica"
     shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
     let last = store.epoch
     epoch = last.number
