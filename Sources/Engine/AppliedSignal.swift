@@ -6,12 +6,12 @@ public protocol AppliedListener: AnyObject, Sendable {
   func numberApplied()
 }
 
-/// Wakes those who wait for a sequence number to be applied. A commit that nobody waits for pays a
-/// fence and a relaxed load.
+/// Wakes those who wait for a sequence number to be applied; or, for signals of their own, to have come
+/// as far in another way. A commit that nobody waits for pays a fence and a relaxed load.
 ///
 /// Whoever waits arms the signal and *then* looks at the applied number; the committer moves that
 /// number and *then* looks who waits. With a fence on both sides one of them sees the other.
-final class AppliedSignal: Sendable {
+package final class AppliedSignal: Sendable {
   private struct Entry {
     let listener: any AppliedListener
     let sequence: UInt64
@@ -21,11 +21,13 @@ final class AppliedSignal: Sendable {
   /// The lowest number that somebody waits for; `.max` when nobody does.
   private let lowest = Atomic<UInt64>(.max)
 
+  package init() {}
+
   /// Has the listener called, once, when that number is applied. It waits for one number at a time:
   /// this takes the place of an earlier one.
   ///
   /// The caller looks at the applied number afterwards: it may have moved before.
-  func arm(_ listener: any AppliedListener, at sequence: UInt64) {
+  package func arm(_ listener: any AppliedListener, at sequence: UInt64) {
     change { entries in
       entries.removeAll { $0.listener === listener }
       entries.append(Entry(listener: listener, sequence: sequence))
@@ -34,12 +36,12 @@ final class AppliedSignal: Sendable {
   }
 
   /// The listener waits no more. It may be being called.
-  func disarm(_ listener: any AppliedListener) {
+  package func disarm(_ listener: any AppliedListener) {
     change { entries in entries.removeAll { $0.listener === listener } }
   }
 
-  /// The applied number has become that. On the committer's thread.
-  func fire(_ sequence: UInt64) {
+  /// The applied number has become that. On the thread that moved it.
+  package func fire(_ sequence: UInt64) {
     atomicMemoryFence(ordering: .sequentiallyConsistent)
     guard lowest.load(ordering: .relaxed) <= sequence else { return }
     var due: [Entry] = []

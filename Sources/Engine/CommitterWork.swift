@@ -210,6 +210,7 @@ package struct CommitterWork: ~Copyable {
       writeNanoseconds: 0, syncNanoseconds: 0, applyNanoseconds: 0)
     let written = clock.monotonicNanoseconds()
     report.gatherNanoseconds = written - gatherStart
+    log.confirmedSequence = feed?.confirmedSequence
     do {
       try log.commit(&frame)
       endDiskFull()
@@ -250,7 +251,8 @@ package struct CommitterWork: ~Copyable {
   /// What was written is durable, as far as the policy asks for that, and in the index.
   func setApplied() {
     index.setApplied(log.position.sequence)
-    feed?.applied(log.position.sequence)
+    feed?.applied(
+      log.position, bytes: log.writtenBytes, timeMilliseconds: log.frameTimeMilliseconds)
   }
 
   /// No frame was refused just now. A small one gets through where a large one finds no room, so the disk counts as

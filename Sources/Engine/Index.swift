@@ -28,6 +28,8 @@ public final class Index: @unchecked Sendable {
   private let memory: Atomic<Int>
   private let fullStripes = Atomic(0)
   private let applied = Atomic<UInt64>(0)
+  /// Whether something has been changed since a number was applied: the state is between two.
+  private let isBetween = Atomic(false)
   let schedule = ExpirySchedule(stripeCount: stripeCount)
   /// The keys in order; empty until somebody lists them.
   public let directory = KeyDirectory()
@@ -77,7 +79,10 @@ public final class Index: @unchecked Sendable {
   /// The last sequence number whose record has been applied.
   public var appliedSequence: UInt64 { applied.load(ordering: .acquiring) }
 
-  package func setApplied(_ sequence: UInt64) { applied.store(sequence, ordering: .releasing) }
+  package func setApplied(_ sequence: UInt64) {
+    applied.store(sequence, ordering: .releasing)
+    isBetween.store(false, ordering: .releasing)
+  }
 
   /// True when a stripe holds so much (28 GiB) that nothing more should be added.
   public var hasFullStripe: Bool { fullStripes.load(ordering: .relaxed) > 0 }
@@ -139,6 +144,22 @@ public final class Index: @unchecked Sendable {
     var sum = Digest()
     for index in 0..<Self.stripeCount { sum.add(stripes[index].stripe.withLock { $0.digest }) }
     return sum
+  }
+
+  /// The sum of the digests, and the sequence number that it is of, from any thread; nil where the
+  /// writer was always at work.
+  ///
+  /// Whoever sees a stripe that was changed behind a number sees, after that, either the mark that was
+  /// set before the change or the next number that was set behind it.
+  package func appliedDigest() -> (digest: Digest, sequence: UInt64)? {
+    for _ in 0..<4 {
+      let sequence = appliedSequence
+      let sum = digest()
+      if !isBetween.load(ordering: .acquiring), appliedSequence == sequence {
+        return (sum, sequence)
+      }
+    }
+    return nil
   }
 
   /// Calls `body` with every key and what it has, a stripe at a time under its lock.
@@ -304,6 +325,7 @@ public final class Index: @unchecked Sendable {
     var expiringAfter = 0
     var memoryChange = 0
     var fullChange = 0
+    isBetween.store(true, ordering: .relaxed)
     let result = stripes[number].stripe.withLock { stripe in
       countChange = -stripe.count
       expiringBefore = stripe.expiringCount

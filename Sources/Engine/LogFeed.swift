@@ -1,3 +1,4 @@
+import Synchronization
 import WAL
 
 /// A follower's place in the log.
@@ -18,6 +19,12 @@ public struct LogCursor: Sendable {
     pass(frame.header, frame.next)
   }
 
+  /// Before that frame, at a known place.
+  init(before header: FrameHeader, _ bookmark: LogBookmark?) {
+    next = header.firstSequence
+    self.bookmark = bookmark
+  }
+
   mutating func pass(_ header: FrameHeader, _ bookmark: LogBookmark?) {
     next = header.lastSequence + 1
     self.bookmark = bookmark
@@ -34,17 +41,25 @@ public struct LogCursor: Sendable {
 /// writes are acknowledged.
 public final class LogFeed: Sendable {
   package let recent: RecentFrames
+  private let positions: RecentPositions
   private let signal = AppliedSignal()
+  /// What the quorum has confirmed; `.max` where what is durable here is confirmed.
+  private let confirmed = Atomic<UInt64>(.max)
   private let index: Index
+  private let epochs: EpochHistory
   private let directory: String
   private let fileSystem: any FileSystem
 
-  /// - Parameter directory: the segments' own.
+  /// - Parameters:
+  ///   - end: where the log ends now; everything up to it is applied.
+  ///   - directory: the segments' own.
   package init(
-    index: Index, directory: String, fileSystem: any FileSystem,
-    recentBytesMax: Int = RecentFrames.bytesMaxDefault
+    index: Index, epochs: EpochHistory, end: LogPosition, directory: String,
+    fileSystem: any FileSystem, recentBytesMax: Int = RecentFrames.bytesMaxDefault
   ) {
     self.index = index
+    self.epochs = epochs
+    positions = RecentPositions(end: end)
     self.directory = directory
     self.fileSystem = fileSystem
     recent = RecentFrames(bytesMax: recentBytesMax)
@@ -52,6 +67,19 @@ public final class LogFeed: Sendable {
 
   /// The last sequence number that followers may see.
   public var appliedSequence: UInt64 { index.appliedSequence }
+
+  /// Where what followers may see ends; for a moment it is behind `appliedSequence`.
+  public var end: LogPosition { positions.end }
+
+  /// Bytes of all frames that were written and applied in this life of the process.
+  public var writtenBytes: UInt64 { positions.bytes }
+
+  /// How far somebody is behind who has everything up to there.
+  ///
+  /// - Parameter now: milliseconds since 1970.
+  public func lag(behind sequence: UInt64, now: UInt64) -> ReplicaLag {
+    positions.lag(behind: sequence, now: now)
+  }
 
   // MARK: - Followers
 
@@ -76,8 +104,8 @@ public final class LogFeed: Sendable {
   /// Reads frames at the cursor from the files, until they are in memory again, or until that many
   /// bytes were read.
   ///
-  /// - Parameter take: gets a frame's header and its records with their padding, for the time of the
-  ///   call; false when it has not taken the whole frame: then the cursor stays there, and the reading
+  /// - Parameter take: gets a frame's header and the whole frame, as it is on the disk, for the time of
+  ///   the call; false when it has not taken the whole frame: then the cursor stays there, and the reading
   ///   ends.
   /// - Throws: `notRetained` when the log begins behind the cursor; `damaged`; that of a system call.
   ///   The cursor is behind the last frame that was taken.
@@ -100,8 +128,8 @@ public final class LogFeed: Sendable {
     while cursor.next <= limit, bytes < bytesMax, recent.frame(holding: cursor.next) == nil {
       switch try reader.next() {
       case .frame(let header):
-        let isTaken = reader.withRecords { records in
-          records.withUnsafeBytes { take(header, $0) }
+        let isTaken = reader.withFrame { frame in
+          frame.withUnsafeBytes { take(header, $0) }
         }
         guard isTaken else { return }
         cursor.pass(header, reader.bookmark)
@@ -116,11 +144,86 @@ public final class LogFeed: Sendable {
     }
   }
 
+  // MARK: - Positions
+
+  /// The position that a frame goes on from.
+  public func position(before header: FrameHeader) -> LogPosition {
+    let sequence = header.firstSequence - 1
+    return LogPosition(
+      epoch: epochs.epoch(of: sequence) ?? LogPosition.start.epoch, sequence: sequence,
+      crc: header.previousCRC)
+  }
+
+  /// Finds the frame that holds a sequence number which has been applied. May read a segment.
+  ///
+  /// - Returns: its header, and the cursor before it.
+  /// - Throws: as `read`.
+  public func find(
+    _ sequence: UInt64
+  ) throws(WALError) -> (header: FrameHeader, cursor: LogCursor) {
+    if let frame = recent.frame(holding: sequence) {
+      return (frame.header, LogCursor(before: frame.header, nil))
+    }
+    let limit = index.appliedSequence
+    var reader = try LogReader(directory: directory, from: sequence, fileSystem: fileSystem)
+    reader.searchesBehindEnd = false
+    reader.limit = limit
+    reader.knownDurable = limit
+    switch try reader.next() {
+    case .frame(let header):
+      let segment = reader.segmentHeader!
+      let bookmark = LogBookmark(
+        origin: segment.origin, segment: segment.firstSequence, offset: reader.frameOffset,
+        position: position(before: header))
+      return (header, LogCursor(before: header, bookmark))
+    case .damage(let damage):
+      throw .damaged(damage)
+    case .end:
+      throw .damaged(
+        Damage(corrupt: directory, sequence: sequence, finding: .ends(beforeDurable: limit)))
+    }
+  }
+
+  /// Whether a position is one of this history, as far as memory tells; nil when it takes a look at
+  /// the files.
+  public func recentlyHolds(_ position: LogPosition) -> Bool? {
+    let end = end
+    guard position.sequence < end.sequence else { return position == end }
+    guard let entry = positions.entry(at: position.sequence) else { return nil }
+    return entry.crc == position.crc
+      && epochs.epoch(of: position.sequence) ?? LogPosition.start.epoch == position.epoch
+  }
+
+  /// Whether a position is one of this history. May read a segment.
+  ///
+  /// - Throws: as `read`; `notRetained` when the log begins behind it.
+  public func holds(_ position: LogPosition) throws(WALError) -> Bool {
+    if let known = recentlyHolds(position) { return known }
+    let next = try find(position.sequence + 1).header
+    return self.position(before: next) == position
+  }
+
+  // MARK: - What the quorum has
+
+  /// What frames are to say that the quorum has confirmed; nil where what is durable here is confirmed.
+  package var confirmedSequence: UInt64? {
+    let sequence = confirmed.load(ordering: .relaxed)
+    return sequence == .max ? nil : sequence
+  }
+
+  /// Says what the quorum has confirmed, where it takes more than this node.
+  public func setConfirmed(_ sequence: UInt64) { confirmed.store(sequence, ordering: .relaxed) }
+
   // MARK: - The committer
 
-  /// Everything up to that number is durable and applied.
-  package func applied(_ sequence: UInt64) {
-    recent.show(through: sequence)
-    signal.fire(sequence)
+  /// Everything up to there is durable and applied.
+  ///
+  /// - Parameters:
+  ///   - bytes: of all frames that were written in this life of the process.
+  ///   - timeMilliseconds: of the last frame.
+  package func applied(_ end: LogPosition, bytes: UInt64, timeMilliseconds: UInt64) {
+    positions.append(end, bytes: bytes, timeMilliseconds: timeMilliseconds)
+    recent.show(through: end.sequence)
+    signal.fire(end.sequence)
   }
 }

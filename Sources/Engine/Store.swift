@@ -165,8 +165,8 @@ public final class Store: Sendable {
     progress = log.progress
     origin = log.origin
     let feed = LogFeed(
-      index: index, directory: options.dataDirectory + "/wal", fileSystem: options.fileSystem,
-      recentBytesMax: options.recentBytesMax)
+      index: index, epochs: epochs, end: log.position, directory: options.dataDirectory + "/wal",
+      fileSystem: options.fileSystem, recentBytesMax: options.recentBytesMax)
     self.feed = feed
     let committer = Committer()
     self.committer = committer
@@ -248,6 +248,13 @@ public final class Store: Sendable {
   /// what the log has reached, so that a clock that was set back lets nothing expire too early.
   public var nowMilliseconds: UInt64 {
     max(options.clock.wallMilliseconds(), index.frameTime)
+  }
+
+  /// The first sequence number that the log still has. Reads the directory.
+  public func oldestSequence() throws(WALError) -> UInt64 {
+    let directory = options.dataDirectory + "/wal"
+    let segments = try SegmentFile.list(directory, in: options.fileSystem)
+    return segments.first?.firstSequence ?? feed.end.sequence + 1
   }
 
   /// A segment of the log, as it is on the disk.

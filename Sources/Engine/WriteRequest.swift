@@ -85,6 +85,15 @@ public struct WriteRequest: Sendable {
   /// How many keys a purge removed.
   public internal(set) var removed = 0
 
+  /// Whether it is in the log, at `version`, durable and applied.
+  public var isWritten: Bool {
+    switch outcome {
+    case .created, .replaced, .deleted, .done: true
+    case .absent: version > 0
+    default: false
+    }
+  }
+
   /// The number of its operations.
   public var count: Int { Int(recordCount) }
 

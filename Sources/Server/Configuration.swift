@@ -18,7 +18,8 @@ public struct Configuration: Sendable {
   public var segmentBytes = Format.segmentBytesDefault
   /// A snapshot is due when the log behind the last one outgrows this, and that snapshot.
   public var snapshotLogBytes: UInt64 = 256 << 20
-  /// Log that is kept for copies that are being made, and for nothing else, is bounded by this.
+  /// Log that is kept for copies that are being made and for followers, and for nothing else, is
+  /// bounded by this.
   public var retainBytes: UInt64 = 1 << 30
   public var dialect = DialectName.classic
   /// False: every connection is the standard pipeline's from the start.
@@ -29,6 +30,8 @@ public struct Configuration: Sendable {
   public var memoryBytesMax: Int?
   /// Names the node in epochs; its address when nil.
   public var nodeID: String?
+  /// Members that have to have a write before it counts as confirmed: the `w` of a request without.
+  public var writeQuorum = 1
   public var limits = Limits()
   public var shardName = "default"
   public var shardIndex: UInt32 = 0

@@ -18,6 +18,12 @@ public struct Limits: Sendable {
   public var watchIdleSeconds = 15
   /// A watcher that takes nothing.
   public var watchStallSeconds = 300
+  /// Followers of the log as it is, all connections together.
+  public var logStreamsMax = 256
+  /// A follower hears from the node that often, if only that it is there.
+  public var heartbeatMilliseconds = 500
+  /// A follower that takes nothing.
+  public var logStreamStallSeconds = 60
   /// Snapshots that are being sent, all connections together.
   public var snapshotReadersMax = 32
   /// Requests of one event loop that wait for a snapshot to be made.

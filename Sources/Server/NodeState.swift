@@ -19,9 +19,13 @@ final class NodeState: Sendable {
   private let bodies = Atomic(0)
   private let answers = Atomic(0)
   private let watchers = Atomic(0)
+  private let logStreams = Atomic(0)
   private let snapshotReaders = Atomic(0)
   let feedReaders: FeedReaders
   private let follower = Mutex<LogFollower?>(nil)
+  let followers: Followers
+  /// What the node calls itself.
+  let id: String
 
   init(
     configuration: Configuration, address: String, store: Store, metrics: ServerMetrics,
@@ -33,6 +37,10 @@ final class NodeState: Sendable {
     self.logger = logger
     self.address = address
     self.feedReaders = feedReaders
+    id = configuration.nodeID ?? address
+    followers = Followers(
+      members: configuration.members, own: id, quorum: configuration.writeQuorum,
+      copySeconds: configuration.limits.snapshotLeaseSeconds, store: store)
     shardName = configuration.shardName
     shard = configuration.shardIndex
     shardCount = configuration.shardCount
@@ -72,6 +80,13 @@ final class NodeState: Sendable {
   func chargeWatcher(limit: Int) -> Bool { Self.charge(watchers, 1, limit) }
 
   func releaseWatcher() { watchers.subtract(1, ordering: .relaxed) }
+
+  var logStreamCount: Int { logStreams.load(ordering: .relaxed) }
+
+  /// Counts a follower of the log as it is; false when there would be too many.
+  func chargeLogStream(limit: Int) -> Bool { Self.charge(logStreams, 1, limit) }
+
+  func releaseLogStream() { logStreams.subtract(1, ordering: .relaxed) }
 
   /// Counts a snapshot that is being sent; false when there would be too many.
   func chargeSnapshotReader(limit: Int) -> Bool { Self.charge(snapshotReaders, 1, limit) }

@@ -98,6 +98,21 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     registry.gauge("shiplog_connections", help: "Open connections.") {
       Double(self.connections.load(ordering: .relaxed))
     }
+    register(node.followers)
+    registry.gauge("shiplog_log_streams", help: "Followers that the log is being sent to.") {
+      Double(node.logStreamCount)
+    }
+    let feed = store.feed
+    registry.counter(
+      "shiplog_wal_bytes_total", help: "Bytes of frames that were written since the start."
+    ) { feed.writtenBytes }
+    registry.gauge(
+      "shiplog_wal_held_bytes", help: "Log that is kept only for those who copy or follow it."
+    ) { Double(store.snapshots.heldLogBytes) }
+    let directory = store.options.dataDirectory
+    registry.gauge(
+      "shiplog_disk_free_bytes", help: "What is left of the data directory's disk."
+    ) { DiskSpace.freeBytes(directory).map { Double($0) } ?? .nan }
     for (stage, read) in [
       ("appended", { @Sendable in progress.appended }),
       ("durable", { @Sendable in progress.durable }),
@@ -139,6 +154,46 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     }
     registry.counter("shiplog_snapshot_failures_total", help: "Snapshots that failed.") {
       UInt64(snapshots.counts.failed)
+    }
+  }
+
+  /// A replica's metrics are there as long as it is known.
+  private func register(_ followers: Followers) {
+    typealias Row = LeaderProgress.Row
+    var gauges: [(name: String, dimensions: [(String, String)], help: String, read: @Sendable (Row) -> Double)] =
+      [
+        (
+          "shiplog_replica_lag_records", [], "Records that a replica has not acknowledged.",
+          { $0.lag.records.map { Double($0) } ?? .nan }
+        ),
+        (
+          "shiplog_replica_lag_bytes", [], "Bytes of log that a replica has not acknowledged.",
+          { $0.lag.bytes.map { Double($0) } ?? .nan }
+        ),
+        (
+          "shiplog_replica_lag_seconds", [],
+          "Age of the oldest record that a replica has not acknowledged.", { $0.lag.seconds ?? .nan }
+        ),
+      ]
+    for state in LeaderProgress.State.allCases {
+      gauges.append(
+        (
+          "shiplog_replica_state", [("state", state.rawValue)], "1 for the state that it is in.",
+          { $0.state == state ? 1 : 0 }
+        ))
+    }
+    let registry = registry
+    let all = gauges
+    followers.onChange { [weak followers] joined, left in
+      for gauge in all {
+        for id in left { registry.remove(gauge.name, [("replica", id)] + gauge.dimensions) }
+        for id in joined {
+          let read = gauge.read
+          registry.gauge(
+            gauge.name, [("replica", id)] + gauge.dimensions, help: gauge.help
+          ) { [weak followers] in followers?.row(id).map(read) ?? .nan }
+        }
+      }
     }
   }
 

@@ -38,6 +38,8 @@ public final class LogWriter {
   /// The time in the header of the last frame that this writer wrote, milliseconds since 1970; 0
   /// before the first.
   public private(set) var frameTimeMilliseconds: UInt64 = 0
+  /// Bytes of the frames that this writer has written.
+  public private(set) var writtenBytes: UInt64 = 0
   /// How far the log has come, for other threads.
   public let progress: LogProgress
   /// Sees the frames that are written.
@@ -169,6 +171,7 @@ public final class LogWriter {
       return header.position
     }
     frameTimeMilliseconds = time
+    writtenBytes += bytes
     active!.end += bytes
     progress.setAppended(position.sequence)
   }

@@ -63,7 +63,8 @@ final class CommitterFixture {
       try replay.apply(header, records)
     }.writer
     feed = LogFeed(
-      index: index, directory: "/data/wal", fileSystem: disk, recentBytesMax: recentBytesMax)
+      index: index, epochs: epochs, end: log.position, directory: "/data/wal", fileSystem: disk,
+      recentBytesMax: recentBytesMax)
     work = CommitterWork(
       log: log, index: index, options: CommitterWork.Options(memoryBytesMax: memoryBytesMax),
       clock: options.clock, observer: recorder, feed: feed)

@@ -11,11 +11,11 @@ import WAL
   private struct Taken: Hashable {
     var first: UInt64
     var last: UInt64
-    var records: [UInt8]
+    var bytes: [UInt8]
   }
 
-  private static func taken(_ header: FrameHeader, _ records: UnsafeRawBufferPointer) -> Taken {
-    Taken(first: header.firstSequence, last: header.lastSequence, records: Array(records))
+  private static func taken(_ header: FrameHeader, _ frame: UnsafeRawBufferPointer) -> Taken {
+    Taken(first: header.firstSequence, last: header.lastSequence, bytes: Array(frame))
   }
 
   private static func log(_ directory: String, _ disk: any FileSystem) throws -> [Taken] {
@@ -23,7 +23,7 @@ import WAL
     var frames: [Taken] = []
     while case .frame(let header) = try reader.next() {
       frames.append(
-        reader.withRecords { records in records.withUnsafeBytes { taken(header, $0) } })
+        reader.withFrame { frame in frame.withUnsafeBytes { taken(header, $0) } })
     }
     return frames
   }
@@ -37,12 +37,12 @@ import WAL
     /// One frame, from wherever it is; or none.
     mutating func step(_ feed: LogFeed, bytesMax: Int = 1) throws(WALError) {
       if let frame = feed.recentFrame(at: cursor) {
-        taken.append(LogFeedTests.taken(frame.header, frame.records))
+        taken.append(LogFeedTests.taken(frame.header, frame.bytes))
         cursor.pass(frame)
         fromMemory += 1
       } else {
-        try feed.read(&cursor, bytesMax: bytesMax) { header, records in
-          taken.append(LogFeedTests.taken(header, records))
+        try feed.read(&cursor, bytesMax: bytesMax) { header, frame in
+          taken.append(LogFeedTests.taken(header, frame))
           fromFiles += 1
           return true
         }
@@ -303,7 +303,7 @@ import WAL
     let committer = ThreadHandle {
       for round in 1...rounds {
         index.setApplied(round)
-        feed.applied(round)
+        feed.applied(at(round), bytes: 0, timeMilliseconds: 0)
         // In step: each round is a race of its own.
         while seen.load(ordering: .acquiring) < round, ended.load(ordering: .acquiring) == 0 {
           sched_yield()
@@ -316,6 +316,11 @@ import WAL
     waiter.join()
     committer.join()
     #expect(seen.load(ordering: .acquiring) == rounds)
+  }
+
+  /// A frame that ends there.
+  private func at(_ sequence: UInt64) -> LogPosition {
+    LogPosition(epoch: Epoch(number: 1, node: 7), sequence: sequence, crc: 0)
   }
 
   @Test("wakes nobody early, nobody who gave up, and each once")
@@ -332,12 +337,15 @@ import WAL
     fixture.feed.arm(late, at: 8)
     fixture.feed.arm(gone, at: 3)
     fixture.feed.disarm(gone)
-    fixture.feed.applied(4)
+    func apply(_ number: UInt64) {
+      fixture.feed.applied(at(number), bytes: 0, timeMilliseconds: 0)
+    }
+    apply(4)
     #expect([early.calls, late.calls, gone.calls] == [0, 0, 0])
-    fixture.feed.applied(7)
+    apply(7)
     #expect([early.calls, late.calls, gone.calls] == [1, 0, 0])
-    fixture.feed.applied(20)
-    fixture.feed.applied(21)
+    apply(20)
+    apply(21)
     #expect([early.calls, late.calls, gone.calls] == [1, 1, 0])
   }
 

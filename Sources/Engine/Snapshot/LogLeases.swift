@@ -14,6 +14,7 @@ package final class LogLeases: Sendable {
   /// More names than that are not taken.
   static let countMax = 1_024
   private let leases = Mutex<[String: Lease]>([:])
+  private let followersNeed = Mutex<@Sendable () -> UInt64?>({ nil })
   private let clock: LogClock
 
   init(clock: LogClock) { self.clock = clock }
@@ -41,6 +42,12 @@ package final class LogLeases: Sendable {
     leases.withLock { _ = $0.removeValue(forKey: name) }
   }
 
+  /// - Parameter need: the sequence number behind which those who follow the log need it; nil when
+  ///   there are none. Called on any thread, without a lock of the leases.
+  package func setFollowers(need: @escaping @Sendable () -> UInt64?) {
+    followersNeed.withLock { $0 = need }
+  }
+
   private static func end(_ leases: inout [String: Lease], _ now: UInt64) {
     if leases.contains(where: { $0.value.endNanoseconds <= now }) {
       leases = leases.filter { $0.value.endNanoseconds > now }
@@ -50,10 +57,13 @@ package final class LogLeases: Sendable {
   /// The least sequence number behind which somebody needs the log; nil when nobody does.
   var least: UInt64? {
     let now = clock.monotonicNanoseconds()
-    return leases.withLock { leases in
+    let held = leases.withLock { leases in
       Self.end(&leases, now)
       return leases.values.map(\.sequence).min()
     }
+    let need = followersNeed.withLock { $0 }
+    guard let followed = need() else { return held }
+    return min(held ?? .max, followed)
   }
 
   /// The path of the snapshot that is held for somebody.

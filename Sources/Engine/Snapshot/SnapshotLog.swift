@@ -86,27 +86,30 @@ final class SnapshotLog: Sendable {
   /// they are more than so many bytes.
   ///
   /// - Parameter bytes: how much log is expected before the next call.
+  /// - Returns: bytes of the files that are kept for leases alone.
   func retire(
     through needed: UInt64, butAtMost retainBytes: UInt64, forLeasesBehind unneeded: UInt64,
     expecting bytes: UInt64
-  ) throws(WALError) {
+  ) throws(WALError) -> UInt64 {
     var through = needed
+    var held: UInt64 = 0
     if needed < unneeded {
       // Newest first, until what is kept for leases alone is too much.
       let all = try SegmentFile.list(directory, in: fileSystem)
-      var kept: UInt64 = 0
       for (number, segment) in all.enumerated().dropLast().reversed() {
         let last = all[number + 1].firstSequence! - 1
         guard last <= unneeded, last > needed else { continue }
-        kept += try fileSystem.open(segment.path, .readOnly).size()
-        if kept > retainBytes {
+        let size = try fileSystem.open(segment.path, .readOnly).size()
+        if held + size > retainBytes {
           through = last
           break
         }
+        held += size
       }
     }
     let sequence = through
     try committer.perform { (log) in log.retire(through: sequence, expecting: bytes) }
+    return held
   }
 
   /// Moves the segment that begins there to `quarantine`, and all before it: without it nobody can

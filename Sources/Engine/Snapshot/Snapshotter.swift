@@ -58,7 +58,7 @@ public final class Snapshotter: Sendable {
     package var logBytes: UInt64
     /// Read and written a second, at most.
     package var bytesPerSecond: Int?
-    /// Log that only a lease needs is kept up to so many bytes.
+    /// Log that only leases and followers need is kept up to so many bytes.
     package var retainBytes: UInt64
 
     package init(logBytes: UInt64, bytesPerSecond: Int?, retainBytes: UInt64) {
@@ -88,6 +88,8 @@ public final class Snapshotter: Sendable {
     var lastError: WALError?
     var failures = 0
     var made = 0
+    /// Bytes of log that only leases and followers need.
+    var heldLogBytes: UInt64 = 0
   }
 
   private let state: Monitor<State>
@@ -134,6 +136,9 @@ public final class Snapshotter: Sendable {
   public var lastError: WALError? { state.withLock { $0.lastError } }
   /// How many were made, and how many attempts failed, since the start.
   public var counts: (made: Int, failed: Int) { state.withLock { ($0.made, $0.failures) } }
+
+  /// Bytes of log that is kept for those alone who copy or follow it, when that was last looked at.
+  public var heldLogBytes: UInt64 { state.withLock { $0.heldLogBytes } }
 
   /// Asks for a snapshot of everything that is in the log now.
   ///
@@ -216,6 +221,8 @@ public final class Snapshotter: Sendable {
   /// What is due, if anything is.
   private func work() -> Result<SnapshotInfo, WALError> {
     do {
+      // Who needed it may be up to date by now, or too far behind.
+      if heldLogBytes > 0 { try retain() }
       let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
       let due = dueBytes
       guard sealed.bytes > due else {
@@ -351,9 +358,10 @@ public final class Snapshotter: Sendable {
     if let newest = kept.first { try directory.removeSidecars(through: newest.sequence) }
     guard kept.count == 2 else { return }
     let needed = min(kept[1].sequence, leases.least ?? .max)
-    try log.retire(
+    let held = try log.retire(
       through: needed, butAtMost: options.retainBytes, forLeasesBehind: kept[1].sequence,
       expecting: dueBytes)
+    state.withLock { $0.heldLogBytes = held }
   }
 
   /// Puts the damaged input away: the new snapshot covers it.

@@ -29,6 +29,7 @@ package struct Status: Hashable, Sendable {
   package static let internalError = Status(code: 500, reason: "Internal Server Error")
   package static let notImplemented = Status(code: 501, reason: "Not Implemented")
   package static let unavailable = Status(code: 503, reason: "Service Unavailable")
+  package static let gatewayTimeout = Status(code: 504, reason: "Gateway Timeout")
   package static let versionNotSupported = Status(code: 505, reason: "HTTP Version Not Supported")
   package static let insufficientStorage = Status(code: 507, reason: "Insufficient Storage")
 

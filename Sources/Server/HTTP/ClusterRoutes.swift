@@ -134,7 +134,30 @@ struct NodeStatus: Encodable {
     let error: String?
   }
 
-  struct Replica: Encodable {}
+  /// What is not known is null.
+  struct Replica: Encodable {
+    private let row: LeaderProgress.Row
+
+    init(_ row: LeaderProgress.Row) { self.row = row }
+
+    private enum Key: String, CodingKey {
+      case id, address, member, durable, lag_bytes, lag_records, lag_seconds, state
+      case silent_seconds
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      var fields = encoder.container(keyedBy: Key.self)
+      try fields.encode(row.id, forKey: .id)
+      try fields.encode(row.address, forKey: .address)
+      try fields.encode(row.isMember, forKey: .member)
+      try fields.encode(row.durable, forKey: .durable)
+      try fields.encode(row.lag.bytes, forKey: .lag_bytes)
+      try fields.encode(row.lag.records, forKey: .lag_records)
+      try fields.encode(row.lag.seconds, forKey: .lag_seconds)
+      try fields.encode(row.state.rawValue, forKey: .state)
+      try fields.encode(row.silentSeconds, forKey: .silent_seconds)
+    }
+  }
 
   let node: String
   let role: String
@@ -155,7 +178,7 @@ struct NodeStatus: Encodable {
 
   init(_ state: NodeState) throws(WALError) {
     let store = state.store
-    node = state.configuration.nodeID ?? state.address
+    node = state.id
     role = state.following == nil ? "leader" : "replica"
     shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
     let last = store.epoch
@@ -163,9 +186,11 @@ struct NodeStatus: Encodable {
     epoch_node = hexadecimal(last.node)
     origin = hexadecimal(store.origin)
     let durable = store.progress.durable
-    // One node is its own quorum: what is durable here is confirmed.
+    // Where one node is its own quorum, what is durable here is confirmed.
+    let confirmed =
+      state.configuration.writeQuorum > 1 ? min(state.followers.confirmed, durable) : durable
     sequence = Sequence(
-      appended: store.progress.appended, durable: durable, confirmed: durable,
+      appended: store.progress.appended, durable: durable, confirmed: confirmed,
       applied: store.index.appliedSequence)
     digest = hexadecimal(store.index.digest().sum)
     keys = store.index.count
@@ -182,7 +207,7 @@ struct NodeStatus: Encodable {
       progress: store.snapshots.progress.map {
         $0.totalBytes > 0 ? min(1, Double($0.doneBytes) / Double($0.totalBytes)) : 0
       }, error: store.snapshots.lastError.map { "\($0)" })
-    replicas = []
+    replicas = state.followers.rows.map(Replica.init)
     uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
     version = shiplogVersion
   }

@@ -171,6 +171,14 @@ extension LoopState {
     body.writeStaticString("}")
   }
 
+  /// The answer when too few members have a write in time.
+  func unconfirmed(_ version: UInt64, by count: Int, of wanted: Int) -> Answer {
+    body.writeString(
+      "{\"error\":\"written here at version \(version), confirmed by \(count) of \(wanted)\","
+        + "\"version\":\(version),\"confirmed\":\(count),\"wanted\":\(wanted)}")
+    return Answer(.gatewayTimeout, .json, version: version)
+  }
+
   /// The answer when the committer has no room.
   func overloaded(_ route: Route) -> Answer {
     var answer = refusal(route, .unavailable, "overloaded: nothing was written")

@@ -200,6 +200,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     case .request(let request):
       switch request.route {
       case .classicSet, .restPut, .classicDelete, .restDelete:
+        // What waits for other members does so in the standard pipeline.
+        guard loop.node.configuration.writeQuorum == 1 else { return .unusual }
         // A node that stops takes nothing on top of what is in progress.
         let most = loop.isDraining ? 1 : loop.limits.pendingWritesMax
         guard waitingCount < most else { return .held }

@@ -35,7 +35,9 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   var snapshotWaiters: [StandardLane] = []
   /// Reads that wait until a version is readable, and the feeds.
   let waiters: VersionWaiters
-  /// Of those, the reads.
+  /// Writes that wait until other members have them.
+  let quorumWaiters: QuorumWaiters
+  /// Of `waiters`, the reads.
   var waitingReads: [VersionWaiters.ID] = []
   private var sweep: RepeatedTask?
   private(set) var encoder: AnswerEncoder
@@ -52,6 +54,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     limits = node.configuration.limits
     metrics = node.metrics
     waiters = VersionWaiters(eventLoop: eventLoop, feed: store.feed)
+    quorumWaiters = QuorumWaiters(eventLoop: eventLoop, followers: node.followers)
     requestMetrics = RequestMetrics(node.metrics.registry)
     encoder = AnswerEncoder(node: node.address, shard: node.shard)
   }
@@ -73,6 +76,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     sweep?.cancel()
     sweep = nil
     waiters.stop()
+    quorumWaiters.stop()
   }
 
   private func tell() {
@@ -164,6 +168,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     drainSnapshots()
     for lane in Array(lanes) { lane.drain() }
     giveUpWaitingReads()
+    quorumWaiters.giveUp()
   }
 
   func abortAll() {

@@ -37,7 +37,7 @@ extension LoopState {
   /// `POST /batch`: a line for each operation; all happen or none.
   func batch(_ request: StandardRequest, _ query: Parameters, _ lane: StandardLane) -> Handling {
     lane.isFor(.batch)
-    if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    if let answer = writeOptions(query, lane) { return .now(answer) }
     guard let lifetime = TimeToLive(query.first("ttl")) else { return .now(badTimeToLive()) }
     guard hasRoom(forBytes: request.body.readableBytes) else { return .now(overloaded(.batch)) }
     let submission = gather()
@@ -132,6 +132,7 @@ extension LoopState {
     if let force = query.text("force"), force != "true", force != "false" {
       return .now(badOption("force must be true or false"))
     }
+    if let answer = writeOptions(query, lane) { return .now(answer) }
     let range = ShardRange(
       hash: store.index.hasher.kind.rawValue, index: node.shard, count: node.shardCount)
     // One shard owns every key: there is nothing to remove, and nothing to log.

@@ -21,8 +21,8 @@ extension LoopState {
   private static let waitersMax = 256
   private static let timeoutMilliseconds: UInt64 = 5_000
 
-  /// Members of the shard: this node.
-  private var memberCount: UInt64 { 1 }
+  /// Members of the shard, this node included.
+  private var memberCount: UInt64 { UInt64(node.followers.memberCount) }
 
   /// Judges a request's options.
   func readOptions(_ query: Parameters, isRead: Bool) -> Options {
@@ -55,6 +55,27 @@ extension LoopState {
     }
     guard isRead, version > store.index.appliedSequence else { return .go }
     return .wait(Awaited(version: version, timeout: .milliseconds(Int64(timeout))))
+  }
+
+  /// Judges the options of a write, and has the lane wait for as many members as it wants.
+  ///
+  /// - Returns: the answer when nothing is to be written.
+  func writeOptions(_ query: Parameters, _ lane: StandardLane) -> Answer? {
+    if case .refused(let answer) = readOptions(query, isRead: false) { return answer }
+    let asked = query.first("w")?.withUnsafeBytes { DecimalText.parse($0) }
+    let wanted = asked.map { Int($0) } ?? node.configuration.writeQuorum
+    lane.quorum = nil
+    guard wanted > 1 else { return nil }
+    guard !isDraining else { return unavailable("the node is stopping: nothing was written") }
+    let streaming = node.followers.streamingCount
+    guard streaming >= wanted else {
+      return unavailable(
+        "\(wanted) members are wanted, \(streaming) of \(memberCount) are streaming: "
+          + "nothing was written")
+    }
+    lane.quorum = WriteQuorum(
+      wanted: wanted, timeout: .milliseconds(Int64(timeoutMilliseconds(query))))
+    return nil
   }
 
   /// The `timeout_ms` of a request whose options have been judged.

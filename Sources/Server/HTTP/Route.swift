@@ -2,7 +2,7 @@
 package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
-  case restGet, restPut, restDelete, multiGet, page, batch, watch
+  case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
   case status, health, ready, metrics, snapshot, snapshotFile
   case other
 
@@ -23,6 +23,8 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .page: "kv_page"
     case .batch: "batch"
     case .watch: "watch"
+    case .logStream: "wal_stream"
+    case .acknowledgement: "wal_ack"
     case .status: "status"
     case .health: "health"
     case .ready: "ready"

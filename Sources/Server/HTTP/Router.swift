@@ -28,7 +28,7 @@ extension LoopState {
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
     case status, health, ready, metrics, makeSnapshot, snapshot
-    case watch
+    case watch, logStream, acknowledgement
     case replaced
     case unknown
 
@@ -47,6 +47,8 @@ extension LoopState {
       case Paths.makeSnapshot: self = .makeSnapshot
       case Paths.snapshot: self = .snapshot
       case Paths.watch: self = .watch
+      case Paths.logStream: self = .logStream
+      case Paths.acknowledgement: self = .acknowledgement
       case _ where Paths.replaced.contains(path): self = .replaced
       case _ where path.starts(with: Paths.entryPrefix):
         self = .entry(key: path[Paths.entryPrefix.count...])
@@ -61,13 +63,13 @@ extension LoopState {
     var allow: StaticString {
       switch self {
       case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch,
-        .snapshot:
+        .logStream, .snapshot:
         "GET, HEAD"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot: "POST"
+      case .batch, .makeSnapshot, .acknowledgement: "POST"
       case .replaced, .unknown: ""
       }
     }
@@ -79,12 +81,12 @@ extension LoopState {
         (.localRead, .HEAD), (.entries, .GET), (.entries, .HEAD), (.status, .GET),
         (.status, .HEAD), (.health, .GET), (.health, .HEAD), (.ready, .GET), (.ready, .HEAD),
         (.metrics, .GET), (.metrics, .HEAD), (.watch, .GET), (.watch, .HEAD),
-        (.snapshot, .GET), (.snapshot, .HEAD),
+        (.logStream, .GET), (.logStream, .HEAD), (.snapshot, .GET), (.snapshot, .HEAD),
         (.set, .GET), (.set, .POST), (.set, .PUT),
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
-        (.batch, .POST), (.makeSnapshot, .POST), (.replaced, _), (.unknown, _):
+        (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.replaced, _), (.unknown, _):
         true
       default: false
       }
@@ -99,6 +101,8 @@ extension LoopState {
     static let entries = Array("/kv".utf8)
     static let batch = Array("/batch".utf8)
     static let watch = Array("/watch".utf8)
+    static let logStream = Array("/wal/stream".utf8)
+    static let acknowledgement = Array("/wal/ack".utf8)
     static let status = Array("/status".utf8)
     static let health = Array("/health".utf8)
     static let healthz = Array("/healthz".utf8)
@@ -150,6 +154,8 @@ extension LoopState {
     case .entries: return entries(query, lane)
     case .batch: return batch(request, query, lane)
     case .watch: return watch(query, lane)
+    case .logStream: return logStream(query, lane)
+    case .acknowledgement: return acknowledge(query, lane)
     case .status: return status(lane)
     case .health: return health(lane)
     case .ready: return ready(lane)

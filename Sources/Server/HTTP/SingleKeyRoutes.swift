@@ -70,7 +70,7 @@ extension LoopState {
     else { return text(.badRequest, "Missing key or value") }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
     guard value.count <= limits.valueBytesMax else { return valueTooLarge() }
-    if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    if let answer = writeOptions(query, lane) { return .now(answer) }
     guard let lifetime = TimeToLive(parameters.first("ttl")) else { return .now(badTimeToLive()) }
     return put(.classicSet, key, value.span.bytes, lifetime, .always, lane)
   }
@@ -90,7 +90,7 @@ extension LoopState {
       return text(.badRequest, "Missing key")
     }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
-    if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    if let answer = writeOptions(query, lane) { return .now(answer) }
     guard parameters.first("ttl") == nil else { return .now(deleteHasLifetime()) }
     return delete(.classicDelete, key, .always, lane)
   }
@@ -109,7 +109,7 @@ extension LoopState {
     _ request: StandardRequest, _ query: Parameters, _ lane: StandardLane
   ) -> Handling {
     lane.isFor(.jsonSet)
-    if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    if let answer = writeOptions(query, lane) { return .now(answer) }
     let asked = query.first("ttl")
     guard var lifetime = TimeToLive(asked) else { return .now(badTimeToLive()) }
     do {
@@ -175,7 +175,7 @@ extension LoopState {
     guard !request.headers.contains(name: "content-range") else {
       return .now(badRequest("a part of a value cannot be written"))
     }
-    if case .refused(let answer) = readOptions(query, isRead: false) { return .now(answer) }
+    if let answer = writeOptions(query, lane) { return .now(answer) }
     let asked = query.first("ttl")
     guard let lifetime = TimeToLive(asked) else { return .now(badTimeToLive()) }
     guard route == .restPut || asked == nil else { return .now(deleteHasLifetime()) }

@@ -80,8 +80,13 @@ extension LoopState {
           "Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(info.bytes)"
         ))
     }
+    let tell = { [followers = node.followers] in
+      if let replica = asked.replica { followers.snapshotRead(replica, sequence: info.sequence) }
+    }
+    tell()
     let stream = SnapshotStream(self, lane, file, bytes, fields: fields) { [store] in
       asked.lease(info, store)
+      tell()
     }
     return .stream(Answer(status, .bytes), stream)
   }

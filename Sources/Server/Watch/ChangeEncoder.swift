@@ -7,7 +7,7 @@ import WAL
 ///
 /// Remembers how far it is, inside a value too, so that it can be given the same frame again and goes
 /// on in it: nobody has to keep a frame, or a line, until a slow reader has taken it.
-package struct ChangeEncoder: Sendable {
+package struct ChangeEncoder: FrameEncoder {
   /// A value that is larger is written in slices of so many bytes; a multiple of 3, for base64.
   private static let sliceBytes = 48 << 10
   /// What one step adds at most: a slice, or a small value and a key, with an escape for every byte.
@@ -39,18 +39,19 @@ package struct ChangeEncoder: Sendable {
   }
 
   /// Whether what was written ends with a whole line.
-  package var isBetweenLines: Bool { openValue == nil }
+  package var isBetween: Bool { openValue == nil }
 
   /// Writes the changes of a frame behind the last one that was written.
   ///
   /// - Parameters:
-  ///   - records: the frame's records, with their padding.
+  ///   - frame: the whole of it.
   ///   - bytesMax: nothing is begun once so much is in the buffer.
   /// - Returns: false when there is more in the frame, or nothing more is begun.
   package mutating func encode(
-    _ header: FrameHeader, _ records: UnsafeRawBufferPointer, into buffer: inout ByteBuffer,
+    _ header: FrameHeader, _ frame: UnsafeRawBufferPointer, into buffer: inout ByteBuffer,
     bytesMax: Int
   ) -> Bool {
+    let records = UnsafeRawBufferPointer(rebasing: frame[Format.frameHeaderBytes...])
     var cursor = RecordCursor(count: header.recordCount)
     var sequence = header.firstSequence
     while let record = Self.next(&cursor, records.bytes) {

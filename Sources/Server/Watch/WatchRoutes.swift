@@ -38,7 +38,7 @@ extension LoopState {
     let encoder = ChangeEncoder(from: from ?? applied + 1, prefix: prefix, epoch: current)
     // A number that is not there yet is waited for, from here.
     let start = min(from ?? .max, applied + 1)
-    guard let stream = WatchStream(self, lane, from: start, encoder: encoder) else {
+    guard let stream = WatchStream.open(self, lane, from: start, encoder: encoder) else {
       return .now(watchUnavailable("there are too many watchers"))
     }
     var answer = Answer(.ok, .ndjson)
@@ -71,12 +71,12 @@ extension LoopState {
     let said = WatchError(error)
     said.write(into: &body)
     guard said.oldest == nil else { return Answer(.gone, .json) }
-    logFailedWatch(error)
+    logFailedFeed(error)
     return Answer(.internalError, .json)
   }
 
-  func logFailedWatch(_ error: WALError) {
+  func logFailedFeed(_ error: WALError) {
     if case .notRetained = error { return }
-    node.logger.error("a change feed ends: \(error)")
+    node.logger.error("a feed of the log ends: \(error)")
   }
 }

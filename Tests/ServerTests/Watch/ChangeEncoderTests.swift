@@ -10,7 +10,7 @@ import WAL
   /// A frame as the log has it: read back from one.
   private struct Frame {
     var header: FrameHeader
-    var records: [UInt8]
+    var bytes: [UInt8]
   }
 
   /// What goes into a log: each frame a list of records.
@@ -30,8 +30,8 @@ import WAL
     var reader = try LogReader(directory: "/data/wal", fileSystem: disk)
     var frames: [Frame] = []
     while case .frame(let header) = try reader.next() {
-      let records = reader.withRecords { $0.withUnsafeBytes { Array($0) } }
-      frames.append(Frame(header: header, records: records))
+      let bytes = reader.withFrame { $0.withUnsafeBytes { Array($0) } }
+      frames.append(Frame(header: header, bytes: bytes))
     }
     return frames
   }
@@ -67,12 +67,12 @@ import WAL
       var isWhole = false
       while !isWhole {
         var buffer = ByteBuffer()
-        isWhole = frame.records.withUnsafeBytes {
+        isWhole = frame.bytes.withUnsafeBytes {
           encoder.encode(frame.header, $0, into: &buffer, bytesMax: bytesMax)
         }
         text += buffer.readableBytesView
         pieces.append(buffer.readableBytes)
-        #expect(encoder.isBetweenLines == (text.last ?? 10 == 10))
+        #expect(encoder.isBetween == (text.last ?? 10 == 10))
       }
     }
     return (text, pieces)
@@ -127,7 +127,7 @@ import WAL
     var encoder = ChangeEncoder(from: 2, prefix: [], epoch: Self.epoch)
     var buffer = ByteBuffer()
     let encode = { (number: Int, most: Int) in
-      frames[number].records.withUnsafeBytes {
+      frames[number].bytes.withUnsafeBytes {
         encoder.encode(frames[number].header, $0, into: &buffer, bytesMax: most)
       }
     }

@@ -1,0 +1,152 @@
+import Engine
+import Synchronization
+import WAL
+
+/// Those who follow this node's log, as all event loops see them: `LeaderProgress` behind a lock, and
+/// who waits for it to move.
+final class Followers: Sendable {
+  private let progress: Mutex<LeaderProgress>
+  private let feed: LogFeed
+  private let clock: LogClock
+  private let quorum: Int
+  private let confirmedNumber = Atomic<UInt64>(0)
+  /// Called with names that were not known before, and with those that are forgotten.
+  private let changed = Mutex<@Sendable (_ joined: [String], _ left: [String]) -> Void>({ _, _ in })
+  /// Fires with every number that a replica has acknowledged.
+  let acknowledgements = AppliedSignal()
+  /// Fires when the confirmed number moves, where it takes more than this node.
+  let confirmations = AppliedSignal()
+  /// The members of the shard, this node included.
+  let memberCount: Int
+
+  /// - Parameters:
+  ///   - members: those of the shard; empty for this node alone.
+  ///   - own: this node's ID.
+  ///   - quorum: members that make a write count as confirmed.
+  init(
+    members: [Member], own: String, quorum: Int, copySeconds: Int, store: Store
+  ) {
+    let others = members.filter { $0.id != own }
+    let progress = LeaderProgress(
+      others: others.map { LeaderProgress.Peer(id: $0.id, address: $0.address) },
+      quorum: quorum, copySeconds: UInt64(copySeconds))
+    memberCount = progress.memberCount
+    self.progress = Mutex(progress)
+    self.quorum = quorum
+    feed = store.feed
+    clock = store.options.clock
+    if quorum > 1 { feed.setConfirmed(0) }
+    store.snapshots.leases.setFollowers { [weak self] in self?.needed }
+  }
+
+  private var now: UInt64 { clock.monotonicNanoseconds() }
+
+  // MARK: - Events
+
+  /// Has `body` called with the names of the replicas that are known; then of those that come, and of
+  /// those that are forgotten.
+  func onChange(_ body: @escaping @Sendable (_ joined: [String], _ left: [String]) -> Void) {
+    changed.withLock { $0 = body }
+    body(progress.withLock { $0.ids }, [])
+  }
+
+  private func change<R>(_ id: String, _ body: (inout LeaderProgress) -> R) -> R {
+    var (before, after): ([String], [String]) = ([], [])
+    let result = progress.withLock { progress in
+      let isKnown = progress.knows(id)
+      if !isKnown { before = progress.ids }
+      defer { if !isKnown { after = progress.ids } }
+      return body(&progress)
+    }
+    if before != after {
+      let changed = changed.withLock { $0 }
+      changed(after.filter { !before.contains($0) }, before.filter { !after.contains($0) })
+    }
+    return result
+  }
+
+  func streamOpened(_ id: String, from: UInt64) -> LeaderProgress.StreamID? {
+    let now = now
+    return change(id) { $0.streamOpened(id, from: from, at: now) }
+  }
+
+  func streamClosed(_ stream: LeaderProgress.StreamID) {
+    let now = now
+    progress.withLock { $0.streamClosed(stream, at: now) }
+  }
+
+  func caughtUp(_ stream: LeaderProgress.StreamID) {
+    progress.withLock { $0.caughtUp(stream) }
+  }
+
+  func fellBehind(_ stream: LeaderProgress.StreamID) {
+    progress.withLock { $0.fellBehind(stream) }
+  }
+
+  func snapshotRead(_ id: String, sequence: UInt64) {
+    let now = now
+    change(id) { $0.snapshotRead(id, sequence: sequence, at: now) }
+  }
+
+  /// A replica has everything up to there, which is of this history.
+  ///
+  /// - Returns: false when there are too many replicas.
+  func acknowledged(_ id: String, _ sequence: UInt64) -> Bool {
+    let now = now
+    let own = feed.end.sequence
+    let (isTaken, confirmed) = change(id) { progress in
+      (progress.acknowledged(id, sequence, at: now), progress.confirmed(own: own))
+    }
+    acknowledgements.fire(sequence)
+    if quorum > 1 { move(to: confirmed) }
+    return isTaken
+  }
+
+  private func move(to confirmed: UInt64) {
+    var current = confirmedNumber.load(ordering: .relaxed)
+    while confirmed > current {
+      let (isExchanged, found) = confirmedNumber.compareExchange(
+        expected: current, desired: confirmed, ordering: .sequentiallyConsistent)
+      if isExchanged {
+        feed.setConfirmed(confirmed)
+        return confirmations.fire(confirmed)
+      }
+      current = found
+    }
+  }
+
+  // MARK: - Answers
+
+  /// What a quorum has durable and applied.
+  var confirmed: UInt64 { quorum > 1 ? confirmedByOthers : feed.end.sequence }
+
+  /// The same, as far as it needs other members: what they alone can move; 0 where it needs none.
+  var confirmedByOthers: UInt64 { confirmedNumber.load(ordering: .sequentiallyConsistent) }
+
+  func armConfirmed(_ listener: any AppliedListener, at sequence: UInt64) {
+    if quorum > 1 { confirmations.arm(listener, at: sequence) }
+  }
+
+  /// How many members have that record durable and applied.
+  func count(having sequence: UInt64) -> Int {
+    let own = feed.end.sequence
+    return progress.withLock { $0.count(having: sequence, own: own) }
+  }
+
+  /// Members that get frames as they are applied, this node included.
+  var streamingCount: Int {
+    let now = now
+    return progress.withLock { $0.streamingCount(at: now) }
+  }
+
+  private var needed: UInt64? { progress.withLock { $0.needed } }
+
+  var rows: [LeaderProgress.Row] {
+    let now = now
+    let wall = clock.wallMilliseconds()
+    let progress = progress.withLock { $0 }
+    return progress.rows(at: now) { feed.lag(behind: $0, now: wall) }
+  }
+
+  func row(_ id: String) -> LeaderProgress.Row? { rows.first { $0.id == id } }
+}

@@ -1,0 +1,117 @@
+import Engine
+import NIOCore
+import WAL
+
+/// The endless answer to a `/wal/stream`: a segment header, frames as they are on the disk, heartbeats.
+final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sendable {
+  /// What the node knows its reader by; nil for one without a name.
+  private let replica: LeaderProgress.StreamID?
+  private let followers: Followers
+  private var isFromMemory = false
+  /// Nothing has been said yet of how far the node is.
+  private var isSilent = true
+  private var beat: Scheduled<Void>?
+  /// The last pair of a digest and its number that was had: right, if not the newest.
+  private var state = (digest: Digest(), sequence: UInt64(0))
+
+  /// Counts as a stream and follows the log, until it is closed.
+  ///
+  /// - Parameters:
+  ///   - previous: the position before the first frame.
+  ///   - replica: a name; nil for none.
+  /// - Returns: nil when there are too many.
+  static func open(
+    _ loop: LoopState, _ lane: StandardLane, from cursor: LogCursor, behind previous: LogPosition,
+    replica: String?
+  ) -> LogStream? {
+    let node = loop.node
+    guard node.chargeLogStream(limit: loop.limits.logStreamsMax) else { return nil }
+    var id: LeaderProgress.StreamID?
+    if let replica {
+      id = node.followers.streamOpened(replica, from: cursor.next)
+      guard id != nil else {
+        node.releaseLogStream()
+        return nil
+      }
+    }
+    return LogStream(loop, lane, from: cursor, behind: previous, id)
+  }
+
+  private init(
+    _ loop: LoopState, _ lane: StandardLane, from cursor: LogCursor, behind previous: LogPosition,
+    _ replica: LeaderProgress.StreamID?
+  ) {
+    self.replica = replica
+    followers = loop.node.followers
+    super.init(
+      loop, lane, from: cursor, encoder: FrameShipper(behind: previous),
+      stallSeconds: loop.limits.logStreamStallSeconds)
+    let header = SegmentHeader(
+      origin: loop.store.origin, previous: previous, durableSequence: previous.sequence,
+      isShipped: true)
+    piece.writeBytes(header.encoded)
+    scheduleBeat(in: loop.limits.heartbeatMilliseconds)
+  }
+
+  override func released() {
+    beat?.cancel()
+    followers.confirmations.disarm(self)
+    if let replica { followers.streamClosed(replica) }
+    loop.node.releaseLogStream()
+  }
+
+  override func takesFrames(fromMemory: Bool) {
+    guard let replica, fromMemory != isFromMemory else { return }
+    isFromMemory = fromMemory
+    if fromMemory { followers.caughtUp(replica) } else { followers.fellBehind(replica) }
+  }
+
+  // MARK: - Heartbeats
+
+  private func scheduleBeat(in milliseconds: Int) {
+    beat = loop.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(milliseconds))) {
+      self.lookForSilence()
+    }
+  }
+
+  /// Sends a heartbeat when nothing else was sent for so long; and looks again when that may be.
+  private func lookForSilence() {
+    guard !isClosed else { return }
+    let most = loop.limits.heartbeatMilliseconds
+    let silence = Int((NIODeadline.now() - lastSent).nanoseconds / 1_000_000)
+    guard silence >= most else { return scheduleBeat(in: most - silence) }
+    showLife()
+    scheduleBeat(in: most)
+  }
+
+  override func writeSignOfLife() {
+    // Before the first frame of a log there is no epoch to say it in.
+    guard encoder.position.sequence > 0, !isEnding else { return }
+    isSilent = false
+    if let now = loop.store.index.appliedDigest() { state = now }
+    let store = loop.store
+    encoder.writeHeartbeat(
+      LeaderSign(
+        durable: store.progress.durable, confirmed: followers.confirmed,
+        timeMilliseconds: store.options.clock.wallMilliseconds(), digest: state.digest,
+        digestSequence: state.sequence),
+      origin: store.origin, into: &piece)
+  }
+
+  override func upToDate() {
+    // Asked for before it is looked at: it may move in between.
+    followers.armConfirmed(self, at: encoder.toldConfirmed + 1)
+    let confirmed = min(followers.confirmedByOthers, encoder.position.sequence)
+    if isSilent || confirmed > encoder.toldConfirmed, !isEnding {
+      writeSignOfLife()
+    }
+  }
+
+  /// The confirmed number has moved. On another thread.
+  func numberApplied() {
+    loop.eventLoop.execute {
+      // Otherwise there is more to say than that.
+      if self.lane.isWritable { self.goOn() }
+    }
+  }
+}

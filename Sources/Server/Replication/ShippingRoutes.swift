@@ -1,0 +1,110 @@
+import Engine
+import NIOCore
+import WAL
+
+/// `GET /wal/stream`, the log for those who follow it, and `POST /wal/ack`, how far they are.
+extension LoopState {
+  func logStream(_ query: Parameters, _ lane: StandardLane) -> Handling {
+    lane.isFor(.logStream)
+    let asked: FollowerQuery
+    do {
+      asked = try FollowerQuery(query, sequence: "from", least: 1, limits: limits)
+    } catch {
+      return .now(badOption(error.message))
+    }
+    guard let from = asked.sequence else {
+      return .now(badOption("from is missing: the first sequence number that is wanted"))
+    }
+    guard asked.replica != node.id else { return .now(badOption("\(node.id) is this node")) }
+    guard !isDraining else { return .now(unavailable("the node is stopping")) }
+    let store = store
+    // Called on the loop.
+    nonisolated(unsafe) let lane = lane
+    node.feedReaders.run(on: eventLoop) {
+      StreamStart.find(from, asked, in: store)
+    } then: { start in
+      lane.deliver(self.begin(start, asked.replica, lane))
+    }
+    return .later
+  }
+
+  private func begin(
+    _ start: StreamStart, _ replica: String?, _ lane: StandardLane
+  ) -> Handling {
+    switch start {
+    case .refused(let refusal): return .now(answer(refusal))
+    case .found(let cursor, let previous):
+      guard
+        let stream = LogStream.open(self, lane, from: cursor, behind: previous, replica: replica)
+      else { return .now(unavailable("there are too many followers")) }
+      var answer = Answer(.ok, .bytes)
+      answer.epoch = store.epochs.last!.epoch
+      return .stream(answer, stream)
+    }
+  }
+
+  func acknowledge(_ query: Parameters, _ lane: StandardLane) -> Handling {
+    lane.isFor(.acknowledgement)
+    let said: FollowerQuery
+    do {
+      said = try FollowerQuery(query, sequence: "seq", least: 0, limits: limits)
+    } catch {
+      return .now(badOption(error.message))
+    }
+    guard let replica = said.replica, let epoch = said.epoch, let sequence = said.sequence,
+      let crc = said.crc
+    else { return .now(badOption("replica, epoch, seq and crc are needed")) }
+    guard replica != node.id else { return .now(badOption("\(node.id) is this node")) }
+    let position = LogPosition(epoch: epoch, sequence: sequence, crc: crc)
+    if said.origin ?? store.origin == store.origin, store.feed.recentlyHolds(position) == true {
+      return .now(acknowledged(replica, position))
+    }
+    let store = store
+    // Called on the loop.
+    nonisolated(unsafe) let lane = lane
+    node.feedReaders.run(on: eventLoop) {
+      Self.refusal(position, origin: said.origin, store)
+    } then: { refusal in
+      lane.deliver(
+        .now(refusal.map { self.answer($0) } ?? self.acknowledged(replica, position)))
+    }
+    return .later
+  }
+
+  private func acknowledged(_ replica: String, _ position: LogPosition) -> Answer {
+    guard node.followers.acknowledged(replica, position.sequence) else {
+      return unavailable("there are too many followers")
+    }
+    return Answer(.noContent)
+  }
+
+  /// Why that position is none of this history; nil when it is one. Off the event loop.
+  private static func refusal(
+    _ position: LogPosition, origin: UInt64?, _ store: Store
+  ) -> HistoryRefusal? {
+    do throws(WALError) {
+      guard origin ?? store.origin == store.origin, try store.feed.holds(position) else {
+        return HistoryRefusal(
+          .diverged,
+          "this history has no frame with crc \(hexadecimal(position.crc)) of epoch "
+            + "\(position.epoch.text) that ends at \(position.sequence)", store)
+      }
+      return nil
+    } catch {
+      return HistoryRefusal(error, store)
+    }
+  }
+
+  private func answer(_ refusal: HistoryRefusal) -> Answer {
+    if case .failed(let error) = refusal.kind { logFailedFeed(error) }
+    refusal.write(into: &body)
+    return Answer(refusal.status, .json)
+  }
+
+  func unavailable(_ reason: String) -> Answer {
+    writeError(reason)
+    var answer = Answer(.unavailable, .json)
+    answer.retryAfterSeconds = 1
+    return answer
+  }
+}

@@ -1,0 +1,198 @@
+import Engine
+import SimulatedDisk
+import Testing
+
+@Suite("What a leader knows of its followers") struct LeaderProgressTests {
+  private static let second: UInt64 = 1_000_000_000
+
+  private static func leader(_ members: String..., quorum: Int = 2) -> LeaderProgress {
+    LeaderProgress(
+      others: members.map { LeaderProgress.Peer(id: $0, address: "\($0):1") }, quorum: quorum,
+      copySeconds: 120)
+  }
+
+  private static func rows(_ leader: LeaderProgress, at now: UInt64 = 0) -> [String: LeaderProgress.Row] {
+    let rows = leader.rows(at: now) { ReplicaLag(records: 1_000 - $0) }
+    return Dictionary(uniqueKeysWithValues: rows.map { ($0.id, $0) })
+  }
+
+  @Test("a member of which nothing was heard is offline, with everything unknown, and may need all")
+  func unheard() {
+    let leader = Self.leader("a", "b")
+    let row = Self.rows(leader)["a"]
+    #expect(
+      row
+        == LeaderProgress.Row(
+          id: "a", address: "a:1", isMember: true, durable: nil, lag: .unknown, state: .offline,
+          silentSeconds: nil))
+    #expect(leader.memberCount == 3 && leader.streamingCount(at: 0) == 1)
+    #expect(leader.needed == 0 && leader.ids == ["a", "b"])
+  }
+
+  @Test("nobody else is needed log for by a node alone")
+  func alone() {
+    let leader = Self.leader(quorum: 1)
+    #expect(leader.needed == nil && leader.memberCount == 1 && leader.confirmed(own: 9) == 9)
+    #expect(leader.count(having: 9, own: 9) == 1 && leader.count(having: 10, own: 9) == 0)
+  }
+
+  @Test("a stream is catching up until it is live, and offline when it was closed")
+  func states() throws {
+    var leader = Self.leader("a")
+    let stream = try #require(leader.streamOpened("a", from: 5, at: 0))
+    #expect(Self.rows(leader)["a"]?.state == .catchingUp && leader.streamingCount(at: 0) == 1)
+    #expect(leader.needed == 4)
+    leader.caughtUp(stream)
+    #expect(Self.rows(leader)["a"]?.state == .streaming && leader.streamingCount(at: 0) == 2)
+    leader.fellBehind(stream)
+    #expect(Self.rows(leader)["a"]?.state == .catchingUp)
+    leader.caughtUp(stream)
+    leader.streamClosed(stream, at: 7 * Self.second)
+    let row = Self.rows(leader, at: 10 * Self.second)["a"]
+    #expect(row?.state == .offline && row?.silentSeconds == 3 && leader.needed == 4)
+  }
+
+  @Test("of two streams of one replica the newer one counts, whichever ends first")
+  func twoStreams() throws {
+    var leader = Self.leader("a")
+    let old = try #require(leader.streamOpened("a", from: 5, at: 0))
+    leader.caughtUp(old)
+    let new = try #require(leader.streamOpened("a", from: 9, at: 0))
+    #expect(Self.rows(leader)["a"]?.state == .catchingUp)
+    leader.caughtUp(old)
+    #expect(Self.rows(leader)["a"]?.state == .catchingUp)
+    leader.caughtUp(new)
+    leader.fellBehind(old)
+    leader.streamClosed(old, at: 0)
+    #expect(Self.rows(leader)["a"]?.state == .streaming && leader.needed == 8)
+    leader.streamClosed(new, at: 0)
+    #expect(Self.rows(leader)["a"]?.state == .offline)
+  }
+
+  @Test("an acknowledgement counts for what it says and nothing less, in whatever order they come")
+  func acknowledgements() {
+    var leader = Self.leader("a", "b")
+    #expect(leader.count(having: 10, own: 12) == 1 && leader.confirmed(own: 12) == 0)
+    #expect(leader.acknowledged("a", 10, at: 0))
+    #expect(leader.count(having: 10, own: 12) == 2 && leader.count(having: 11, own: 12) == 1)
+    #expect(leader.confirmed(own: 12) == 10)
+    #expect(leader.acknowledged("a", 7, at: 0))
+    #expect(leader.count(having: 10, own: 12) == 2 && leader.confirmed(own: 12) == 10)
+    #expect(leader.acknowledged("b", 12, at: 0))
+    #expect(leader.count(having: 10, own: 12) == 3 && leader.confirmed(own: 12) == 12)
+    #expect(leader.needed == 10)
+    #expect(Self.rows(leader)["a"]?.durable == 10 && Self.rows(leader)["a"]?.lag.records == 990)
+  }
+
+  @Test("a quorum of three waits for the slowest, and one that is not configured never comes")
+  func quorums() {
+    var leader = Self.leader("a", "b", quorum: 3)
+    #expect(leader.acknowledged("a", 10, at: 0) && leader.confirmed(own: 12) == 0)
+    #expect(leader.acknowledged("b", 4, at: 0) && leader.confirmed(own: 12) == 4)
+    #expect(Self.leader("a", quorum: 3).confirmed(own: 12) == 0)
+  }
+
+  @Test("who asks for what it has acknowledged has lost it, and counts no more")
+  func lost() throws {
+    var leader = Self.leader("a")
+    #expect(leader.acknowledged("a", 10, at: 0))
+    _ = leader.streamOpened("a", from: 11, at: 0)
+    #expect(leader.count(having: 10, own: 10) == 2)
+    _ = leader.streamOpened("a", from: 10, at: 0)
+    #expect(leader.count(having: 10, own: 10) == 1 && leader.needed == 9)
+    #expect(Self.rows(leader)["a"]?.durable == nil && Self.rows(leader)["a"]?.lag == .unknown)
+  }
+
+  @Test("a replica that is not configured is shown and kept log for, and counts for nothing")
+  func guests() throws {
+    var leader = Self.leader("a")
+    #expect(leader.acknowledged("a", 20, at: 0))
+    let stream = try #require(leader.streamOpened("guest", from: 11, at: 0))
+    leader.caughtUp(stream)
+    #expect(leader.acknowledged("guest", 30, at: 0))
+    #expect(leader.count(having: 30, own: 30) == 1 && leader.confirmed(own: 30) == 20)
+    #expect(leader.streamingCount(at: 0) == 1 && leader.memberCount == 2)
+    let row = try #require(Self.rows(leader)["guest"])
+    #expect(row.address == nil && !row.isMember && row.durable == 30 && row.state == .streaming)
+    // It stays known, and so is what it needs.
+    leader.streamClosed(stream, at: 0)
+    #expect(leader.acknowledged("a", 40, at: 0) && leader.needed == 30)
+  }
+
+  @Test("a copy is copying for a while, and needs the log behind its snapshot when it follows")
+  func copies() throws {
+    var leader = Self.leader("a")
+    #expect(leader.acknowledged("a", 50, at: 0))
+    leader.snapshotRead("a", sequence: 40, at: 0)
+    #expect(Self.rows(leader, at: 119 * Self.second)["a"]?.state == .copying)
+    // What it had is gone.
+    #expect(Self.rows(leader)["a"]?.durable == nil && leader.needed == 40)
+    #expect(Self.rows(leader, at: 120 * Self.second)["a"]?.state == .offline)
+    let stream = try #require(leader.streamOpened("a", from: 41, at: 0))
+    #expect(Self.rows(leader)["a"]?.state == .catchingUp)
+    // A stream says more than a copy.
+    leader.snapshotRead("a", sequence: 10, at: 0)
+    #expect(leader.needed == 40)
+    leader.streamClosed(stream, at: 0)
+    #expect(Self.rows(leader)["a"]?.state == .offline)
+  }
+
+  @Test("who only copies, as a backup does, is needed no log for and is forgotten")
+  func backups() {
+    var leader = Self.leader()
+    leader.snapshotRead("backup", sequence: 40, at: 0)
+    #expect(Self.rows(leader)["backup"]?.state == .copying && leader.needed == nil)
+    #expect(Self.rows(leader, at: 200 * Self.second).isEmpty)
+    _ = leader.streamOpened("other", from: 1, at: 200 * Self.second)
+    #expect(leader.ids == ["other"])
+  }
+
+  @Test("names are bounded: the one gone for longest is forgotten, and none that is there")
+  func bounded() throws {
+    var leader = Self.leader("member")
+    var streams: [LeaderProgress.StreamID] = []
+    for number in 0..<LeaderProgress.guestsMax {
+      streams.append(try #require(leader.streamOpened("g\(number)", from: 1, at: 0)))
+    }
+    #expect(leader.streamOpened("one more", from: 1, at: 0) == nil)
+    #expect(!leader.acknowledged("one more", 1, at: 0))
+    #expect(leader.streamOpened("member", from: 1, at: 0) != nil)
+    #expect(leader.streamOpened("g3", from: 1, at: 0) != nil)
+    leader.streamClosed(streams[8], at: 9)
+    leader.streamClosed(streams[5], at: 5)
+    #expect(leader.streamOpened("one more", from: 1, at: 10) != nil)
+    #expect(!leader.knows("g5") && leader.knows("g8"))
+    #expect(leader.ids.count == LeaderProgress.guestsMax + 1)
+  }
+
+  /// Held against a model that keeps every event.
+  @Test("comes to what all events together say", arguments: 0..<20 as Range<UInt64>)
+  func model(seed: UInt64) {
+    var random = SeededRandom(seed: seed)
+    let names = ["a", "b", "c", "guest"]
+    var leader = Self.leader("a", "b", "c", quorum: 3)
+    var own: UInt64 = 1
+    var known: [String: UInt64] = [:]
+    for _ in 0..<500 {
+      let name = names[random.below(names.count)]
+      switch random.below(4) {
+      case 0: own += UInt64(random.below(5))
+      case 1:
+        let from = 1 + UInt64(random.below(Int(own)))
+        _ = leader.streamOpened(name, from: from, at: 0)
+        if let has = known[name], has >= from { known[name] = nil }
+      default:
+        let sequence = UInt64(random.below(Int(own) + 1))
+        #expect(leader.acknowledged(name, sequence, at: 0))
+        known[name] = max(known[name] ?? 0, sequence)
+      }
+      let numbers = [own] + ["a", "b", "c"].map { known[$0] ?? 0 }
+      for sequence in [1, own / 2, own] {
+        #expect(
+          leader.count(having: sequence, own: own) == numbers.count { $0 >= sequence && $0 > 0 }
+            || sequence == 0)
+      }
+      #expect(leader.confirmed(own: own) == numbers.sorted(by: >)[2])
+    }
+  }
+}
