@@ -75,6 +75,7 @@ public final class Node: Sendable {
       dataDirectory: configuration.dataDirectory,
       node: NodeNumber.of(configuration.nodeID ?? configuration.address))
     options.hash = configuration.hash
+    options.shardIndex = configuration.shardIndex
     options.shardCount = configuration.shardCount
     options.syncPolicy = configuration.syncPolicy
     options.segmentBytes = configuration.segmentBytes
