@@ -70,6 +70,7 @@ let package = Package(
         .product(name: "NIOEmbedded", package: "swift-nio"),
       ], path: "Tests/LanePair"),
     .target(name: "TemporaryFiles", path: "Tests/TemporaryFiles"),
+    .testTarget(name: "ShardingTests", dependencies: ["Sharding"]),
     .testTarget(
       name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk", "TemporaryFiles"]),
     .testTarget(name: "EngineTests", dependencies: ["Engine", "SimulatedDisk", "TemporaryFiles"]),

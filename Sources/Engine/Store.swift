@@ -11,6 +11,7 @@ public struct StoreOptions: Sendable {
   public var syncPolicy = SyncPolicy.always
   public var segmentBytes = Format.segmentBytesDefault
   public var hash = ShardHash.fnv1
+  public var shardIndex: UInt32 = 0
   public var shardCount: UInt32 = 1
   /// Puts are refused when keys and values take that much; nil for no bound.
   public var memoryBytesMax: Int?
@@ -79,7 +80,8 @@ public final class Store: Sendable {
   /// A log that was cut, or not closed in order under a relaxed policy, begins a new epoch: there is
   /// nobody else here to ask for what it may have lost.
   ///
-  /// - Throws: `locked`, `damaged`, `cancelled`, or that of a system call. Nothing is left running then.
+  /// - Throws: `locked`, `damaged`, `cancelled`, `setting` for a directory of another shard, or that of a
+  ///   system call. Nothing is left running then.
   public static func open(
     _ options: StoreOptions, observer: (any CommitterObserver)? = nil,
     snapshotObserver: (any SnapshotObserver)? = nil
@@ -87,6 +89,7 @@ public final class Store: Sendable {
     let start = options.clock.monotonicNanoseconds()
     try makeDirectory(options)
     let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
+    let claim = try ShardClaim(options)
     let directory = SnapshotDirectory(options.dataDirectory, fileSystem: options.fileSystem)
     try directory.prepare()
     let base = try SnapshotBase.load(
@@ -109,6 +112,7 @@ public final class Store: Sendable {
     logOptions.base = base.file?.header.base
     logOptions.progress = options.progress
     try base.checkLog(logOptions.directory)
+    try claim.check(base.file?.header)
     var replay = Replay(
       index: index, epochs: epochs, frameTime: base.file?.header.frameTimeMilliseconds ?? 0)
     let opened: (writer: LogWriter, report: RecoveryReport)
@@ -136,6 +140,7 @@ public final class Store: Sendable {
     var report = StoreReport(log: recovery, digestMismatches: replay.digestMismatches)
     if let file = base.file { report.snapshot = (SnapshotInfo(file), base.seconds) }
     report.badSnapshots = try base.putAway(logOptions.quarantineDirectory)
+    try claim.settle()
     report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
     return Store(
       options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
@@ -175,8 +180,8 @@ public final class Store: Sendable {
     let snapshots = Snapshotter(
       found,
       place: SnapshotMerge.Place(
-        directory: directory, hash: options.hash, shardCount: options.shardCount,
-        clock: options.clock),
+        directory: directory, hash: options.hash, shardIndex: options.shardIndex,
+        shardCount: options.shardCount, clock: options.clock),
       options: Snapshotter.Options(
         logBytes: options.snapshotLogBytes, bytesPerSecond: options.snapshotBytesPerSecond,
         retainBytes: options.retainBytes),

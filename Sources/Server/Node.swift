@@ -113,13 +113,14 @@ public final class Node: Sendable {
     var options = StoreOptions(
       dataDirectory: configuration.dataDirectory,
       node: NodeNumber.of(configuration.nodeID ?? configuration.address))
+    options.hash = configuration.hash
+    options.shardIndex = configuration.shardIndex
+    options.shardCount = configuration.shardCount
     options.syncPolicy = configuration.syncPolicy
     options.segmentBytes = configuration.segmentBytes
     options.memoryBytesMax = configuration.memoryBytesMax
     options.snapshotLogBytes = configuration.snapshotLogBytes
     options.retainBytes = configuration.retainBytes
-    options.hash = configuration.hash
-    options.shardCount = configuration.shardCount
     options.progress = progress
     if let origin {
       options.isCopy = true
