@@ -42,6 +42,8 @@ public struct Configuration: Sendable {
   /// none of them. Empty for a node alone.
   public var members: [Member] = []
   public var role = Role.leader
+  /// A replica that is further behind is not ready; nil for no bound.
+  public var lagSecondsMax: Int?
   /// Where the shard's configured leader takes requests; nil when that is this node.
   public var leaderAddress: String?
 

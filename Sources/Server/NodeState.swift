@@ -39,7 +39,8 @@ final class NodeState: Sendable {
     self.feedReaders = feedReaders
     id = configuration.nodeID ?? address
     followers = Followers(
-      members: configuration.members, own: id, quorum: configuration.writeQuorum,
+      members: configuration.role == .leader ? configuration.members : [], own: id,
+      quorum: configuration.writeQuorum,
       copySeconds: configuration.limits.snapshotLeaseSeconds, store: store)
     shardName = configuration.shardName
     shard = configuration.shardIndex

@@ -47,8 +47,10 @@ public struct FollowerState: Sendable {
   public private(set) var trouble: String?
   /// Set where waiting does not help: a leader that has less than this node, or another log.
   public private(set) var alarm: String?
-  /// The leader's end, and when it was told; nil before it was.
+  /// The leader's end, and when it was told; nil while nothing is heard.
   public private(set) var leaderEnd: (sequence: UInt64, atNanoseconds: UInt64)?
+  /// When everything was applied here that the leader had then; nil before that ever was.
+  public private(set) var currentAt: UInt64?
   public private(set) var connections = 0
   private let origin: UInt64?
   private var failures = 0
@@ -115,11 +117,20 @@ public struct FollowerState: Sendable {
   public mutating func frame(_ header: FrameHeader) { received = header.position }
 
   /// The leader says where its log ends.
-  public mutating func heartbeat(_ header: FrameHeader, _ now: UInt64) {
-    leaderEnd = (header.firstSequence - 1, now)
+  public mutating func heartbeat(end sequence: UInt64, _ now: UInt64) {
+    leaderEnd = (sequence, now)
+    noteCurrent()
   }
 
-  public mutating func applied(_ position: LogPosition) { applied = position }
+  public mutating func applied(_ position: LogPosition) {
+    applied = position
+    noteCurrent()
+  }
+
+  private mutating func noteCurrent() {
+    guard let leaderEnd, applied.sequence >= leaderEnd.sequence else { return }
+    currentAt = leaderEnd.atNanoseconds
+  }
 
   /// The connection has ended, or was not made. What was received and not applied is asked for again.
   public mutating func closed(_ reason: String, _ now: UInt64) {

@@ -45,6 +45,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private var gathered = FrameBatch()
   private var spare: FrameBatch? = FrameBatch()
   private var isShipping = false
+  private var shippedBytes = 0
   private var isReadHeld = false
   private var timer: Scheduled<Void>?
   private var isStopped = false
@@ -68,7 +69,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     state = FollowerState(
       applied: applied, origin: store.origin, now: Self.now, jitter: .random(in: 0 ... .max))
     acknowledger = Acknowledger(leader, id: id, origin: store.origin, loop: loop, pool: pool)
-    latest = Mutex(FollowerReport(leader: "\(leader)", applied: applied))
+    latest = Mutex(FollowerReport(leader: "\(leader)", state, pendingBytes: 0))
   }
 
   private static var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
@@ -148,7 +149,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
 
   private func publish() {
     let report = FollowerReport(
-      leader: "\(leader)", state: state, hasGathered: isShipping || !gathered.isEmpty)
+      leader: "\(leader)", state, pendingBytes: gathered.bytes + shippedBytes)
     latest.withLock { $0 = report }
     if let alarm = state.alarm, alarm != saidAlarm { logger.critical("\(alarm)") }
     saidAlarm = state.alarm
@@ -257,12 +258,11 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   }
 
   private func heartbeat(_ header: FrameHeader) {
-    state.heartbeat(header, Self.now)
+    let told = stream.withRecords { DigestTold(parsing: $0) }
+    state.heartbeat(end: max(header.firstSequence - 1, told?.sequence ?? 0), Self.now)
     // Nothing is being applied: the digest is that of what is applied.
-    if !isShipping, gathered.isEmpty,
-      let told = stream.withRecords({ DigestTold(parsing: $0) }),
-      told.sequence == state.applied.sequence, told.digest != store.index.digest(),
-      differsAt != told.sequence
+    if let told, !isShipping, gathered.isEmpty, told.sequence == state.applied.sequence,
+      told.digest != store.index.digest(), differsAt != told.sequence
     {
       differsAt = told.sequence
       metrics.stateDiffers(at: told.sequence)
@@ -276,6 +276,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     gathered = next
     spare = nil
     isShipping = true
+    shippedBytes = batch.bytes
     store.committer.ship(batch, for: self)
   }
 
@@ -287,6 +288,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     batch.removeAll()
     spare = batch
     isShipping = false
+    shippedBytes = 0
     switch outcome {
     case .applied(let position):
       state.applied(position)

@@ -198,6 +198,7 @@ final class ReplicaLife: Sendable {
     let bytes = try SystemFileSystem().open(path, .readOnly).size()
     let seconds = Double((NIODeadline.now() - start).nanoseconds) / 1e9
     logger.notice(
-      "fetched the snapshot of \(leader): \(bytes) bytes in \((seconds * 1_000).rounded() / 1_000) s")
+      "fetched the snapshot of \(leader): \(bytes) bytes in \((seconds * 1_000).rounded() / 1_000) s"
+    )
   }
 }

@@ -47,7 +47,8 @@ struct SnapshotTransfer {
   private func offer() async throws -> (tag: String, bytes: UInt64) {
     for isFirst in [true, false] {
       let answer = try await peer.ask(
-        KVRequest(.HEAD, "/snapshot?replica=\(PercentEncoding.encode(id))"), seconds: Self.pieceSeconds)
+        KVRequest(.HEAD, "/snapshot?replica=\(PercentEncoding.encode(id))"),
+        seconds: Self.pieceSeconds)
       if answer.status == 200, let tag = answer.etag, Self.isPlain(tag),
         let bytes = answer.headers.first(name: "Content-Length").flatMap({ UInt64($0) })
       {
@@ -57,7 +58,8 @@ struct SnapshotTransfer {
       let made = try await peer.ask(
         KVRequest(.POST, "/admin/snapshot"), seconds: Self.makingSeconds)
       guard made.status == 200 else {
-        throw Peer.Unusable(description: "\(peer.address) makes no snapshot: it answers \(made.status)")
+        throw Peer.Unusable(
+          description: "\(peer.address) makes no snapshot: it answers \(made.status)")
       }
     }
     throw Peer.Unusable(description: "\(peer.address) offers no snapshot")

@@ -76,6 +76,12 @@ struct ServeCommand: AsyncParsableCommand {
     help: "Puts are refused when keys and values take that much, as 4GiB. (default: no bound)")
   var maxMemory: ByteCount?
 
+  @Option(
+    help: ArgumentHelp(
+      "A replica that is further behind its leader is not ready. (default: no bound)",
+      valueName: "seconds"))
+  var maxLag: Int?
+
   @Option(help: "A connection on which nothing happens is closed after that many seconds.")
   var idleSeconds = Limits().idleSeconds
 
@@ -91,6 +97,9 @@ struct ServeCommand: AsyncParsableCommand {
   func validate() throws {
     if let threads, !(1...1_024).contains(threads) {
       throw ValidationError("--threads must be from 1 to 1024")
+    }
+    if let maxLag, !(1...86_400).contains(maxLag) {
+      throw ValidationError("--max-lag must be from 1 to 86400 seconds")
     }
     guard (1...86_400).contains(idleSeconds) else {
       throw ValidationError("--idle-seconds must be from 1 to 86400")
@@ -165,6 +174,7 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.usesFastLane = try usesFastLane(in: environment)
     configuration.threads = threads
     configuration.memoryBytesMax = maxMemory?.bytes
+    configuration.lagSecondsMax = maxLag
     configuration.nodeID = environment["NODE_ID"]
     configuration.limits.valueBytesMax = maxValueBytes.bytes
     configuration.limits.idleSeconds = idleSeconds

@@ -140,10 +140,14 @@ struct FollowerStateTests {
   func lag() {
     var state = Self.streaming()
     #expect(state.leaderEnd == nil)
-    state.heartbeat(frame(behind: Self.position(41)), 5)
-    #expect(state.leaderEnd?.sequence == 41)
-    state.closed("cut", 6)
-    #expect(state.leaderEnd == nil)
+    state.heartbeat(end: 41, 5)
+    #expect(state.leaderEnd?.sequence == 41 && state.currentAt == nil)
+    state.applied(Self.position(41))
+    #expect(state.currentAt == 5, "what the leader had then")
+    state.heartbeat(end: 42, 7)
+    #expect(state.currentAt == 5)
+    state.closed("cut", 8)
+    #expect(state.leaderEnd == nil && state.currentAt == 5)
   }
 
   @Test("fetches a snapshot when the log that it needs is gone")

@@ -11,7 +11,9 @@ import Testing
       copySeconds: 120)
   }
 
-  private static func rows(_ leader: LeaderProgress, at now: UInt64 = 0) -> [String: LeaderProgress.Row] {
+  private static func rows(_ leader: LeaderProgress, at now: UInt64 = 0) -> [String: LeaderProgress
+    .Row]
+  {
     let rows = leader.rows(at: now) { ReplicaLag(records: 1_000 - $0) }
     return Dictionary(uniqueKeysWithValues: rows.map { ($0.id, $0) })
   }
