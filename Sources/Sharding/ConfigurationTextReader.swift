@@ -6,6 +6,12 @@ package struct ConfigurationTextReader {
     package var line: Int
     package var column: Int
     package var problem: String
+
+    package init(line: Int, column: Int, problem: String) {
+      self.line = line
+      self.column = column
+      self.problem = problem
+    }
   }
 
   private static let depthMax = 16

@@ -6,6 +6,12 @@ public struct ShardMapDifference: Hashable, Sendable {
     public var to: String
     /// Of all keys, from 0 to 1, where the hash spreads them evenly.
     public var share: Double
+
+    package init(from: String, to: String, share: Double) {
+      self.from = from
+      self.to = to
+      self.share = share
+    }
   }
 
   public struct NodeChange: Hashable, Sendable {
@@ -14,6 +20,12 @@ public struct ShardMapDifference: Hashable, Sendable {
     public var before: [String]?
     /// Nil for a shard that is gone.
     public var after: [String]?
+
+    package init(shard: String, before: [String]?, after: [String]?) {
+      self.shard = shard
+      self.before = before
+      self.after = after
+    }
   }
 
   /// By the shards' indexes.

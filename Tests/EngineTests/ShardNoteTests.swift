@@ -113,14 +113,25 @@ struct ShardNoteTests {
 
   @Test("is what the snapshot says where there is none")
   func snapshot() throws {
-    let store = try open(1, of: 2)
-    store.snapshots.request { _ in }
-    store.step()
-    try store.close()
+    let node = SnapshotNode(disk)
+    (node.options.shardIndex, node.options.shardCount) = (1, 2)
+    try node.start()
+    node.put("key")
+    _ = try node.snapshot()
+    try node.stop()
     try disk.remove("/data/shard")
-    if store.snapshots.newest != nil {
-      #expect(try refusal(0, of: 2)?.contains("shard 1 of 2 (fnv1-64)") == true)
+    (node.options.shardIndex, node.options.shardCount) = (0, 2)
+    #expect {
+      try node.start()
+    } throws: { error in
+      "\(error)".hasPrefix(
+        "/data: it holds shard 1 of 2 (fnv1-64), and does not serve as shard 0 of 2 (fnv1-64).")
     }
-    #expect(try refusal(1, of: 2) == nil)
+    #expect(disk.contents("/data/shard") == nil)
+    (node.options.shardIndex, node.options.shardCount) = (3, 4)
+    try node.start()
+    node.expectAll("as a part of it")
+    #expect(note.hasPrefix("3 of 4 fnv1-64 "))
+    try node.stop()
   }
 }

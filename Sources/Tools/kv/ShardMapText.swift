@@ -1,4 +1,3 @@
-import Foundation
 import Sharding
 
 /// Configurations for a person.
@@ -46,8 +45,14 @@ enum ShardMapText {
     nodes?.joined(separator: ", ") ?? "(\(absent))"
   }
 
+  /// With two digits behind the point at most.
   private static func percent(_ share: Double) -> String {
-    String(format: "%.4g %%", share * 100)
+    let hundredths = Int((share * 10_000).rounded())
+    let fraction = hundredths % 100
+    var text = "\(hundredths / 100)"
+    if fraction > 0 { text += ".\(fraction / 10)" }
+    if fraction % 10 > 0 { text += "\(fraction % 10)" }
+    return text + " %"
   }
 
   private static func counted(_ count: Int, _ noun: String) -> String {

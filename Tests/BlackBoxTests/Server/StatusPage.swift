@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 
 /// Answers every request with the same JSON: what a node's `/status` could say.
 final class StatusPage: Sendable {
@@ -27,7 +26,7 @@ final class StatusPage: Sendable {
         var room = [UInt8](repeating: 0, count: 4_096)
         // A request for a status comes in one piece.
         _ = recv(connection, &room, room.count, 0)
-        _ = send(connection, answer, answer.count, Int32(MSG_NOSIGNAL.rawValue))
+        _ = send(connection, answer, answer.count, Int32(MSG_NOSIGNAL))
         shutdown(connection, Int32(SHUT_WR))
         while recv(connection, &room, room.count, 0) > 0 {}
         close(connection)

@@ -1,8 +1,14 @@
 import ArgumentParser
-import Foundation
 import Sharding
-import Terminal
 import UnixSignals
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
 
 struct ClusterCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -54,9 +60,7 @@ struct ClusterCommand: AsyncParsableCommand {
     } catch {
       throw Output.failure("\(error)")
     }
-    guard let program = Bundle.main.executablePath else {
-      throw Output.failure("cannot find this program's own file")
-    }
+    let program = try Self.program()
     let labels = NodeLabels(nodes, hasColors: Output.hasColors(on: STDERR_FILENO))
     let (events, continuation) = AsyncStream.makeStream(of: ClusterEvent.self)
     let supervisors = nodes.indices.map { index in
@@ -74,5 +78,22 @@ struct ClusterCommand: AsyncParsableCommand {
     try await ClusterRun(
       nodes: nodes, supervisors: supervisors, configFile: configFile, events: continuation
     ).run(events)
+  }
+
+  /// The path of this program's own file.
+  private static func program() throws -> String {
+    let link = "/proc/self/exe"
+    var code: CInt = 0
+    let path = String(unsafeUninitializedCapacity: Int(PATH_MAX)) { room in
+      let count = room.withMemoryRebound(to: CChar.self) {
+        readlink(link, $0.baseAddress!, $0.count)
+      }
+      if count < 0 { code = errno }
+      return max(0, count)
+    }
+    guard code == 0 else {
+      throw Output.failure("\(link): cannot read: \(String(cString: strerror(code)))")
+    }
+    return path
   }
 }
