@@ -158,21 +158,25 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
   /// A replica's metrics are there as long as it is known.
   private func register(_ followers: Followers) {
     typealias Row = LeaderProgress.Row
-    var gauges: [(name: String, dimensions: [(String, String)], help: String, read: @Sendable (Row) -> Double)] =
-      [
-        (
-          "shiplog_replica_lag_records", [], "Records that a replica has not acknowledged.",
-          { $0.lag.records.map { Double($0) } ?? .nan }
-        ),
-        (
-          "shiplog_replica_lag_bytes", [], "Bytes of log that a replica has not acknowledged.",
-          { $0.lag.bytes.map { Double($0) } ?? .nan }
-        ),
-        (
-          "shiplog_replica_lag_seconds", [],
-          "Age of the oldest record that a replica has not acknowledged.", { $0.lag.seconds ?? .nan }
-        ),
-      ]
+    var gauges:
+      [(
+        name: String, dimensions: [(String, String)], help: String, read: @Sendable (Row) -> Double
+      )] =
+        [
+          (
+            "shiplog_replica_lag_records", [], "Records that a replica has not acknowledged.",
+            { $0.lag.records.map { Double($0) } ?? .nan }
+          ),
+          (
+            "shiplog_replica_lag_bytes", [], "Bytes of log that a replica has not acknowledged.",
+            { $0.lag.bytes.map { Double($0) } ?? .nan }
+          ),
+          (
+            "shiplog_replica_lag_seconds", [],
+            "Age of the oldest record that a replica has not acknowledged.",
+            { $0.lag.seconds ?? .nan }
+          ),
+        ]
     for state in LeaderProgress.State.allCases {
       gauges.append(
         (

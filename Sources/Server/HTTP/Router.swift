@@ -86,7 +86,8 @@ extension LoopState {
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
-        (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.replaced, _), (.unknown, _):
+        (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.replaced, _),
+        (.unknown, _):
         true
       default: false
       }

@@ -37,7 +37,8 @@ enum StreamStart: Sendable {
         previous.sequence == from - 1 && previous.crc == crc
         && (asked.epoch.map { $0 == previous.epoch || previous == .start } ?? true)
       guard isSame else {
-        return diverged("this history has no frame with crc \(hexadecimal(crc)) that ends at \(from - 1)")
+        return diverged(
+          "this history has no frame with crc \(hexadecimal(crc)) that ends at \(from - 1)")
       }
     }
     return .found(cursor, behind: previous)

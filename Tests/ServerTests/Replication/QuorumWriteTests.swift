@@ -55,7 +55,9 @@ import WAL
     ("DELETE", "/kv/KEY?", "", 204), ("GET", "/delete?key=KEY&", "", 200),
   ]
 
-  @Test("is answered when they have acknowledged it, by every route", arguments: ConfiguredLane.allCases)
+  @Test(
+    "is answered when they have acknowledged it, by every route", arguments: ConfiguredLane.allCases
+  )
   func routes(lane: ConfiguredLane) async throws {
     try await Self.with(lane) { node in
       let b = try await Follower("b", of: node)
@@ -180,7 +182,9 @@ import WAL
     }
   }
 
-  @Test("waits where the node is told to by default, in either lane", arguments: ConfiguredLane.allCases)
+  @Test(
+    "waits where the node is told to by default, in either lane", arguments: ConfiguredLane.allCases
+  )
   func byDefault(lane: ConfiguredLane) async throws {
     try await Self.with(lane, { $0.writeQuorum = 2 }) { node in
       try await #expect(node.ask("PUT", "/kv/k", body: "v").status == 503)
