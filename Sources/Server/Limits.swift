@@ -22,8 +22,8 @@ public struct Limits: Sendable {
   public var logStreamsMax = 256
   /// A follower hears from the node that often, if only that it is there.
   public var heartbeatMilliseconds = 500
-  /// A follower that takes nothing.
-  public var logStreamStallSeconds = 60
+  /// A follower that takes nothing, or whose host has vanished.
+  public var logStreamStallSeconds = 30
   /// Snapshots that are being sent, all connections together.
   public var snapshotReadersMax = 32
   /// Requests of one event loop that wait for a snapshot to be made.

@@ -3,6 +3,12 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// A connection that reads its requests with NIO's HTTP parser: everything that is not hot.
 ///
 /// One request at a time: what comes behind it waits, and nothing more is read meanwhile.
@@ -321,13 +327,16 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private func wait(for quorum: WriteQuorum, _ version: UInt64, _ answer: Answer) {
     var body = ByteBuffer()
     swap(&body, &loop.body)
+    var quorum = quorum
+    if loop.isDraining { quorum.timeout = .zero }
+    let wanted = quorum.wanted
     waitingWrite = loop.quorumWaiters.add(version, quorum) { count in
       self.waitingWrite = nil
-      guard count < quorum.wanted else {
+      guard count < wanted else {
         self.loop.body = body
         return self.respond(answer)
       }
-      self.respond(self.loop.unconfirmed(version, by: count, of: quorum.wanted))
+      self.respond(self.loop.unconfirmed(version, by: count, of: wanted))
     }
   }
 
@@ -403,6 +412,18 @@ final class StandardLane: Lane, ChannelDuplexHandler {
 
   /// Whether the client takes what it is sent.
   var isWritable: Bool { context?.channel.isWritable ?? false }
+
+  /// Has the system end the connection once the client's has confirmed nothing of what it was sent, or
+  /// taken nothing, for so long: a host that vanished says no goodbye.
+  func endSilence(after seconds: Int) {
+    #if os(Linux)
+      guard let channel = context?.channel as? any SocketOptionProvider else { return }
+      let option = NIOBSDSocket.Option(rawValue: CInt(TCP_USER_TIMEOUT))
+      // Where it cannot be set, the system's own time holds.
+      _ = channel.unsafeSetSocketOption(
+        level: .tcp, name: option, value: CInt(seconds) * 1_000)
+    #endif
+  }
 
   /// Sends a part of a stream.
   func send(_ bytes: ByteBuffer) {

@@ -50,6 +50,7 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
       origin: loop.store.origin, previous: previous, durableSequence: previous.sequence,
       isShipped: true)
     piece.writeBytes(header.encoded)
+    lane.endSilence(after: loop.limits.logStreamStallSeconds)
     scheduleBeat(in: loop.limits.heartbeatMilliseconds)
   }
 

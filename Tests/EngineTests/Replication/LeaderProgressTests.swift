@@ -19,14 +19,11 @@ import Testing
   }
 
   @Test("a member of which nothing was heard is offline, with everything unknown, and may need all")
-  func unheard() {
+  func unheard() throws {
     let leader = Self.leader("a", "b")
-    let row = Self.rows(leader)["a"]
-    #expect(
-      row
-        == LeaderProgress.Row(
-          id: "a", address: "a:1", isMember: true, durable: nil, lag: .unknown, state: .offline,
-          silentSeconds: nil))
+    let row = try #require(Self.rows(leader)["a"])
+    #expect(row.id == "a" && row.address == "a:1" && row.isMember && row.state == .offline)
+    #expect(row.durable == nil && row.lag == .unknown && row.silentSeconds == nil)
     #expect(leader.memberCount == 3 && leader.streamingCount(at: 0) == 1)
     #expect(leader.needed == 0 && leader.ids == ["a", "b"])
   }
@@ -41,7 +38,7 @@ import Testing
   @Test("a stream is catching up until it is live, and offline when it was closed")
   func states() throws {
     var leader = Self.leader("a")
-    let stream = try #require(leader.streamOpened("a", from: 5, at: 0))
+    let stream = try leader.open("a", from: 5, at: 0)
     #expect(Self.rows(leader)["a"]?.state == .catchingUp && leader.streamingCount(at: 0) == 1)
     #expect(leader.needed == 4)
     leader.caughtUp(stream)
@@ -57,9 +54,9 @@ import Testing
   @Test("of two streams of one replica the newer one counts, whichever ends first")
   func twoStreams() throws {
     var leader = Self.leader("a")
-    let old = try #require(leader.streamOpened("a", from: 5, at: 0))
+    let old = try leader.open("a", from: 5, at: 0)
     leader.caughtUp(old)
-    let new = try #require(leader.streamOpened("a", from: 9, at: 0))
+    let new = try leader.open("a", from: 9, at: 0)
     #expect(Self.rows(leader)["a"]?.state == .catchingUp)
     leader.caughtUp(old)
     #expect(Self.rows(leader)["a"]?.state == .catchingUp)
@@ -75,12 +72,12 @@ import Testing
   func acknowledgements() {
     var leader = Self.leader("a", "b")
     #expect(leader.count(having: 10, own: 12) == 1 && leader.confirmed(own: 12) == 0)
-    #expect(leader.acknowledged("a", 10, at: 0))
+    leader.acknowledge("a", 10)
     #expect(leader.count(having: 10, own: 12) == 2 && leader.count(having: 11, own: 12) == 1)
     #expect(leader.confirmed(own: 12) == 10)
-    #expect(leader.acknowledged("a", 7, at: 0))
+    leader.acknowledge("a", 7)
     #expect(leader.count(having: 10, own: 12) == 2 && leader.confirmed(own: 12) == 10)
-    #expect(leader.acknowledged("b", 12, at: 0))
+    leader.acknowledge("b", 12)
     #expect(leader.count(having: 10, own: 12) == 3 && leader.confirmed(own: 12) == 12)
     #expect(leader.needed == 10)
     #expect(Self.rows(leader)["a"]?.durable == 10 && Self.rows(leader)["a"]?.lag.records == 990)
@@ -89,15 +86,17 @@ import Testing
   @Test("a quorum of three waits for the slowest, and one that is not configured never comes")
   func quorums() {
     var leader = Self.leader("a", "b", quorum: 3)
-    #expect(leader.acknowledged("a", 10, at: 0) && leader.confirmed(own: 12) == 0)
-    #expect(leader.acknowledged("b", 4, at: 0) && leader.confirmed(own: 12) == 4)
+    leader.acknowledge("a", 10)
+    #expect(leader.confirmed(own: 12) == 0)
+    leader.acknowledge("b", 4)
+    #expect(leader.confirmed(own: 12) == 4)
     #expect(Self.leader("a", quorum: 3).confirmed(own: 12) == 0)
   }
 
   @Test("who asks for what it has acknowledged has lost it, and counts no more")
   func lost() throws {
     var leader = Self.leader("a")
-    #expect(leader.acknowledged("a", 10, at: 0))
+    leader.acknowledge("a", 10)
     _ = leader.streamOpened("a", from: 11, at: 0)
     #expect(leader.count(having: 10, own: 10) == 2)
     _ = leader.streamOpened("a", from: 10, at: 0)
@@ -108,29 +107,30 @@ import Testing
   @Test("a replica that is not configured is shown and kept log for, and counts for nothing")
   func guests() throws {
     var leader = Self.leader("a")
-    #expect(leader.acknowledged("a", 20, at: 0))
-    let stream = try #require(leader.streamOpened("guest", from: 11, at: 0))
+    leader.acknowledge("a", 20)
+    let stream = try leader.open("guest", from: 11, at: 0)
     leader.caughtUp(stream)
-    #expect(leader.acknowledged("guest", 30, at: 0))
+    leader.acknowledge("guest", 30)
     #expect(leader.count(having: 30, own: 30) == 1 && leader.confirmed(own: 30) == 20)
     #expect(leader.streamingCount(at: 0) == 1 && leader.memberCount == 2)
     let row = try #require(Self.rows(leader)["guest"])
     #expect(row.address == nil && !row.isMember && row.durable == 30 && row.state == .streaming)
     // It stays known, and so is what it needs.
     leader.streamClosed(stream, at: 0)
-    #expect(leader.acknowledged("a", 40, at: 0) && leader.needed == 30)
+    leader.acknowledge("a", 40)
+    #expect(leader.needed == 30)
   }
 
   @Test("a copy is copying for a while, and needs the log behind its snapshot when it follows")
   func copies() throws {
     var leader = Self.leader("a")
-    #expect(leader.acknowledged("a", 50, at: 0))
+    leader.acknowledge("a", 50)
     leader.snapshotRead("a", sequence: 40, at: 0)
     #expect(Self.rows(leader, at: 119 * Self.second)["a"]?.state == .copying)
     // What it had is gone.
     #expect(Self.rows(leader)["a"]?.durable == nil && leader.needed == 40)
     #expect(Self.rows(leader, at: 120 * Self.second)["a"]?.state == .offline)
-    let stream = try #require(leader.streamOpened("a", from: 41, at: 0))
+    let stream = try leader.open("a", from: 41, at: 0)
     #expect(Self.rows(leader)["a"]?.state == .catchingUp)
     // A stream says more than a copy.
     leader.snapshotRead("a", sequence: 10, at: 0)
@@ -154,15 +154,16 @@ import Testing
     var leader = Self.leader("member")
     var streams: [LeaderProgress.StreamID] = []
     for number in 0..<LeaderProgress.guestsMax {
-      streams.append(try #require(leader.streamOpened("g\(number)", from: 1, at: 0)))
+      streams.append(try leader.open("g\(number)", from: 1, at: 0))
     }
-    #expect(leader.streamOpened("one more", from: 1, at: 0) == nil)
-    #expect(!leader.acknowledged("one more", 1, at: 0))
-    #expect(leader.streamOpened("member", from: 1, at: 0) != nil)
-    #expect(leader.streamOpened("g3", from: 1, at: 0) != nil)
+    let refused = leader.streamOpened("one more", from: 1, at: 0)
+    let isTaken = leader.acknowledged("one more", 1, at: 0)
+    #expect(refused == nil && !isTaken)
+    _ = try leader.open("member", from: 1, at: 0)
+    _ = try leader.open("g3", from: 1, at: 0)
     leader.streamClosed(streams[8], at: 9)
     leader.streamClosed(streams[5], at: 5)
-    #expect(leader.streamOpened("one more", from: 1, at: 10) != nil)
+    _ = try leader.open("one more", from: 1, at: 10)
     #expect(!leader.knows("g5") && leader.knows("g8"))
     #expect(leader.ids.count == LeaderProgress.guestsMax + 1)
   }
@@ -185,7 +186,7 @@ import Testing
         if let has = known[name], has >= from { known[name] = nil }
       default:
         let sequence = UInt64(random.below(Int(own) + 1))
-        #expect(leader.acknowledged(name, sequence, at: 0))
+        leader.acknowledge(name, sequence)
         known[name] = max(known[name] ?? 0, sequence)
       }
       let numbers = [own] + ["a", "b", "c"].map { known[$0] ?? 0 }
@@ -196,5 +197,19 @@ import Testing
       }
       #expect(leader.confirmed(own: own) == numbers.sorted(by: >)[2])
     }
+  }
+}
+
+extension LeaderProgress {
+  fileprivate mutating func acknowledge(_ id: String, _ sequence: UInt64) {
+    let isTaken = acknowledged(id, sequence, at: 0)
+    #expect(isTaken)
+  }
+
+  fileprivate mutating func open(
+    _ id: String, from: UInt64, at now: UInt64
+  ) throws -> StreamID {
+    let stream = streamOpened(id, from: from, at: now)
+    return try #require(stream)
   }
 }

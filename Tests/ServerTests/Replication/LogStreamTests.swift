@@ -100,7 +100,11 @@ import WAL
 
   @Test("holds nobody up when a follower takes nothing, which gets everything later")
   func takesNothing() async throws {
-    try await RunningNode.with(.fast, { $0.segmentBytes = 1 << 20 }) { node in
+    func configure(_ configuration: inout Configuration) {
+      configuration.segmentBytes = 1 << 20
+      configuration.limits.logStreamStallSeconds = 600
+    }
+    try await RunningNode.with(.fast, configure) { node in
       let slow = try await LogStreamClient(node, "from=1&replica=slow")
       let client = try node.connect()
       let value = String(repeating: "v", count: 1 << 20)
