@@ -119,6 +119,25 @@ import WAL
     }
   }
 
+  @Test("is cut off for a follower that takes nothing for too long")
+  func stalled() async throws {
+    func configure(_ configuration: inout Configuration) {
+      configuration.segmentBytes = 1 << 20
+      configuration.limits.logStreamStallSeconds = 1
+    }
+    try await RunningNode.with(.fast, configure) { node in
+      let slow = try await LogStreamClient(node, "from=1&replica=slow")
+      let client = try node.connect()
+      let value = String(repeating: "v", count: 1 << 20)
+      for number in 0..<40 {
+        try await #expect(client.ask("PUT", "/kv/\(number % 2)", body: value).status < 300)
+      }
+      try await node.awaitStatus(#""state":"offline""#)
+      try await #expect(node.ask("GET", "/metrics").text.contains("shiplog_log_streams 0\n"))
+      withExtendedLifetime(slow) {}
+    }
+  }
+
   // MARK: - Where it begins
 
   @Test("goes on from a position of its history, and from no other one")
