@@ -40,7 +40,8 @@ let package = Package(
     .target(name: "Client", dependencies: ["Sharding"] + nio),
     .target(
       name: "Server",
-      dependencies: ["Engine", "Sharding", "CMemory", logging, metrics] + nio + lifecycle),
+      dependencies: ["Engine", "Client", "Sharding", "CMemory", logging, metrics] + nio
+        + lifecycle),
     .target(name: "Terminal", dependencies: ["WAL"], path: "Sources/Tools/Terminal"),
     .executableTarget(
       name: "kv",
@@ -69,6 +70,7 @@ let package = Package(
         .product(name: "NIOEmbedded", package: "swift-nio"),
       ], path: "Tests/LanePair"),
     .target(name: "TemporaryFiles", path: "Tests/TemporaryFiles"),
+    .testTarget(name: "ShardingTests", dependencies: ["Sharding"]),
     .testTarget(
       name: "WALTests", dependencies: ["WAL", "CChecksum", "SimulatedDisk", "TemporaryFiles"]),
     .testTarget(name: "EngineTests", dependencies: ["Engine", "SimulatedDisk", "TemporaryFiles"]),

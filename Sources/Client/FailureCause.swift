@@ -46,7 +46,7 @@ extension FailureCause: CustomStringConvertible {
 
 extension FailureCause {
   /// An attempt to connect that failed.
-  init(connecting error: any Error) {
+  package init(connecting error: any Error) {
     switch error {
     case let error as IOError where error.errnoCode == SystemErrorNumber.connectionRefused:
       self = .connectionRefused

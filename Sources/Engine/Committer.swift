@@ -21,6 +21,13 @@ public protocol CommitterObserver: AnyObject, Sendable {
   /// The disk has no room: writes are refused, each after it was tried. Called at the first, with the
   /// reason, and with nil when none was refused for 10 s.
   func diskFull(_ reason: WALError?)
+  /// The next segment could not be made ready, or an old one not be disposed of. The log goes on, more
+  /// slowly, and may grow. Called at the first, with the reason, and with nil when a segment is ready
+  /// again.
+  func segmentsDelayed(_ reason: WALError?)
+  /// After the mark with that number the state of a copy is not that of its original: a bug, or memory
+  /// that does not keep what is written to it.
+  func stateDiffers(at sequence: UInt64)
   /// The log has failed and takes no more writes. What was not acknowledged until now never is.
   func failed(_ error: WALError)
 }
@@ -44,6 +51,8 @@ public final class Committer: Sendable {
 
   private struct Intake {
     var waiting: [Submission] = []
+    /// Frames from another node, and who gets them back.
+    var shipped: [(batch: FrameBatch, owner: any FrameBatchOwner)] = []
     /// What others want done with the log; each is called once.
     var errands: [(LogWriter?) -> Void] = []
     var isClosing = false
@@ -78,6 +87,20 @@ public final class Committer: Sendable {
     guard isClosed else { return }
     for index in submission.requests.indices { submission.requests[index].outcome = .stopped }
     giveBack(submission)
+  }
+
+  /// Hands frames over that another node has written. They come back to the owner, with what became of
+  /// them.
+  ///
+  /// - Precondition: the store is a copy, and the frames go on from what was handed over before.
+  public func ship(_ batch: FrameBatch, for owner: any FrameBatchOwner) {
+    var isClosed = false
+    intake.signal { intake in
+      isClosed = intake.closed != nil
+      if !isClosed { intake.shipped.append((batch, owner)) }
+      hasWork.store(true, ordering: .relaxed)
+    }
+    if isClosed { owner.shipped(batch, .stopped) }
   }
 
   private func giveBack(_ submission: Submission) {
@@ -129,13 +152,17 @@ public final class Committer: Sendable {
   /// Runs until `close`; on a thread of its own.
   func run(_ work: consuming CommitterWork) {
     var batch: [Submission] = []
+    var shipped: [(batch: FrameBatch, owner: any FrameBatchOwner)] = []
     var errands: [(LogWriter?) -> Void] = []
     var isClosing = false
     var deadline = work.tick()
     // Whether it is the end; nil when there is nothing to do.
     func take(_ intake: inout Intake) -> Bool? {
-      if intake.waiting.isEmpty, intake.errands.isEmpty { return intake.isClosing ? true : nil }
+      if intake.waiting.isEmpty, intake.shipped.isEmpty, intake.errands.isEmpty {
+        return intake.isClosing ? true : nil
+      }
       swap(&batch, &intake.waiting)
+      swap(&shipped, &intake.shipped)
       swap(&errands, &intake.errands)
       hasWork.store(false, ordering: .relaxed)
       return false
@@ -149,6 +176,8 @@ public final class Committer: Sendable {
       // Counted first: what is given back is its owner's.
       let writes = batch.reduce(0) { $0 + $1.requests.count }
       work.commit(batch) { giveBack($0) }
+      for (batch, owner) in shipped { owner.shipped(batch, work.ship(batch)) }
+      shipped.removeAll(keepingCapacity: true)
       if !errands.isEmpty {
         for errand in errands { work.perform(errand) }
         errands.removeAll()
@@ -162,9 +191,11 @@ public final class Committer: Sendable {
     let result = work.close()
     // `submit` gives back by itself from then on. Not before all that came earlier is back: each
     // owner gets its submissions in their order.
-    while !endsIntake(with: result, rest: &batch, &errands) {
+    while !endsIntake(with: result, rest: &batch, &shipped, &errands) {
       work.refuse(batch) { giveBack($0) }
       batch.removeAll(keepingCapacity: true)
+      for (batch, owner) in shipped { owner.shipped(batch, .stopped) }
+      shipped.removeAll()
       for errand in errands { errand(nil) }
       errands.removeAll()
     }
@@ -174,12 +205,14 @@ public final class Committer: Sendable {
   /// Takes what waits, or ends the intake when nothing does.
   private func endsIntake(
     with result: Result<Void, WALError>, rest: inout [Submission],
+    _ shipped: inout [(batch: FrameBatch, owner: any FrameBatchOwner)],
     _ errands: inout [(LogWriter?) -> Void]
   ) -> Bool {
     intake.withLock { intake in
       swap(&rest, &intake.waiting)
+      swap(&shipped, &intake.shipped)
       swap(&errands, &intake.errands)
-      let isEnd = rest.isEmpty && errands.isEmpty
+      let isEnd = rest.isEmpty && shipped.isEmpty && errands.isEmpty
       if isEnd { intake.closed = result }
       return isEnd
     }

@@ -4,13 +4,13 @@ import WAL
 ///
 /// Belongs to one thread.
 package struct CommitterWork: ~Copyable {
-  private let log: LogWriter
-  private let index: Index
-  private let options: Options
+  let log: LogWriter
+  let index: Index
+  let options: Options
   /// Who follows the log; nil where nobody can.
   private let feed: LogFeed?
-  private weak let observer: (any CommitterObserver)?
-  private let clock: LogClock
+  weak let observer: (any CommitterObserver)?
+  let clock: LogClock
 
   private static let diskFullNanoseconds: UInt64 = 10_000_000_000
 
@@ -21,14 +21,18 @@ package struct CommitterWork: ~Copyable {
     package var syncPolicy: SyncPolicy
     /// Called when a segment was sealed.
     package var sealed: (@Sendable () -> Void)?
+    /// Set where the log is a copy of another node's: nothing is written but what is shipped. Gets the
+    /// epochs that come with it.
+    package var copies: EpochHistory?
 
     package init(
       memoryBytesMax: Int? = nil, syncPolicy: SyncPolicy = .always,
-      sealed: (@Sendable () -> Void)? = nil
+      sealed: (@Sendable () -> Void)? = nil, copies: EpochHistory? = nil
     ) {
       self.memoryBytesMax = memoryBytesMax
       self.syncPolicy = syncPolicy
       self.sealed = sealed
+      self.copies = copies
     }
   }
 
@@ -47,8 +51,10 @@ package struct CommitterWork: ~Copyable {
   /// When what waits is judged, milliseconds since 1970: what has expired by then counts as absent.
   private var now: UInt64 = 0
   private var expiryMark = ExpiryMark()
-  private var hasFailed = false
+  private(set) var hasFailed = false
   private var sealedSequence: UInt64 = 0
+  /// That is what the observer was told last.
+  private var areSegmentsDelayed = false
   /// When the disk last had no room; nil since that has been said to be over.
   private var diskFullTime: UInt64?
 
@@ -119,6 +125,8 @@ package struct CommitterWork: ~Copyable {
     var dependsOnFrame = false
     if hasFailed {
       outcome = .stopped
+    } else if options.copies != nil {
+      outcome = .readOnly
     } else if request.kind == .delete || request.condition != .always {
       let key = Self.key(ofRecord: records)
       let state: KeyState?
@@ -241,7 +249,7 @@ package struct CommitterWork: ~Copyable {
   }
 
   /// What was written is durable, as far as the policy asks for that, and in the index.
-  private func setApplied() {
+  func setApplied() {
     index.setApplied(log.position.sequence)
     feed?.applied(
       log.position, bytes: log.writtenBytes, timeMilliseconds: log.frameTimeMilliseconds)
@@ -256,7 +264,14 @@ package struct CommitterWork: ~Copyable {
     observer?.diskFull(nil)
   }
 
-  private mutating func fail(_ error: WALError) {
+  private mutating func tellSegmentError() {
+    let error = log.segmentError
+    guard areSegmentsDelayed != (error != nil) else { return }
+    areSegmentsDelayed = error != nil
+    observer?.segmentsDelayed(error)
+  }
+
+  mutating func fail(_ error: WALError) {
     guard !hasFailed else { return }
     hasFailed = true
     observer?.failed(error)
@@ -306,6 +321,8 @@ package struct CommitterWork: ~Copyable {
       options.sealed?()
     }
     endDiskFull()
+    tellSegmentError()
+    guard options.copies == nil else { return tickCopy() }
     let index = index
     do {
       let needsMark = log.endsWithMark && expiryMark.isDue(index, clock)
@@ -325,12 +342,22 @@ package struct CommitterWork: ~Copyable {
     }
   }
 
+  /// A copy has its original's marks, and no others.
+  private mutating func tickCopy() -> UInt64? {
+    do {
+      return try log.tick(markContent: nil)
+    } catch {
+      fail(error)
+      return nil
+    }
+  }
+
   /// Gives the log to somebody who has business with it.
   package func perform(_ errand: (LogWriter?) -> Void) { errand(log) }
 
   package func close() -> Result<Void, WALError> {
     do {
-      try log.close(markContent: index.digest().encoded)
+      try log.close(markContent: options.copies == nil ? index.digest().encoded : nil)
       return .success(())
     } catch {
       return .failure(error)

@@ -35,7 +35,7 @@ extension Digest {
   package var encoded: [UInt8] { withUnsafeBytes(of: sum.littleEndian) { Array($0) } }
 
   /// From what a mark carries; nil when that is no digest.
-  init?(encoded: RawSpan) {
+  package init?(encoded: RawSpan) {
     guard encoded.byteCount == 8 else { return nil }
     sum = UInt64(littleEndian: encoded.unsafeLoadUnaligned(as: UInt64.self))
   }

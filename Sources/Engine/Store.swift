@@ -11,6 +11,7 @@ public struct StoreOptions: Sendable {
   public var syncPolicy = SyncPolicy.always
   public var segmentBytes = Format.segmentBytesDefault
   public var hash = ShardHash.fnv1
+  public var shardIndex: UInt32 = 0
   public var shardCount: UInt32 = 1
   /// Puts are refused when keys and values take that much; nil for no bound.
   public var memoryBytesMax: Int?
@@ -24,10 +25,12 @@ public struct StoreOptions: Sendable {
   public var clock = LogClock.system
   /// Is told how far opening is.
   public var progress: StartProgress?
+  /// True where the log is a copy of another node's: it takes frames of that log, and no writes.
+  public var isCopy = false
+  /// The id of a log that is not there yet; for a copy, its original's.
+  public var origin: UInt64?
   /// As in the log's options.
   package var usesThreads = true
-  /// As in the log's options.
-  package var origin: UInt64?
 
   /// What the frames that were committed last take in memory, while somebody follows the log.
   package var recentBytesMax = RecentFrames.bytesMaxDefault
@@ -77,7 +80,8 @@ public final class Store: Sendable {
   /// A log that was cut, or not closed in order under a relaxed policy, begins a new epoch: there is
   /// nobody else here to ask for what it may have lost.
   ///
-  /// - Throws: `locked`, `damaged`, `cancelled`, or that of a system call. Nothing is left running then.
+  /// - Throws: `locked`, `damaged`, `cancelled`, `setting` for a directory of another shard, or that of a
+  ///   system call. Nothing is left running then.
   public static func open(
     _ options: StoreOptions, observer: (any CommitterObserver)? = nil,
     snapshotObserver: (any SnapshotObserver)? = nil
@@ -85,6 +89,7 @@ public final class Store: Sendable {
     let start = options.clock.monotonicNanoseconds()
     try makeDirectory(options)
     let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
+    let claim = try ShardClaim(options)
     let directory = SnapshotDirectory(options.dataDirectory, fileSystem: options.fileSystem)
     try directory.prepare()
     let base = try SnapshotBase.load(
@@ -103,9 +108,11 @@ public final class Store: Sendable {
     logOptions.clock = options.clock
     logOptions.usesThreads = options.usesThreads
     logOptions.origin = options.origin
+    logOptions.isCopy = options.isCopy
     logOptions.base = base.file?.header.base
     logOptions.progress = options.progress
     try base.checkLog(logOptions.directory)
+    try claim.check(base.file?.header)
     var replay = Replay(
       index: index, epochs: epochs, frameTime: base.file?.header.frameTimeMilliseconds ?? 0)
     let opened: (writer: LogWriter, report: RecoveryReport)
@@ -118,11 +125,11 @@ public final class Store: Sendable {
     }
     let log = opened.writer
     let recovery = opened.report
-    if epochs.last?.epoch != log.epoch {
+    if log.position.sequence > 0, epochs.last?.epoch != log.epoch {
       // The log's first record, which this start wrote.
       epochs.begin(log.epoch, at: log.position.sequence)
     }
-    if log.owesEpoch {
+    if log.owesEpoch, !options.isCopy {
       let new = Epoch(number: log.epoch.number + 1, node: options.node)
       let position = try log.startEpoch(new, reason: .recovered)
       epochs.begin(new, at: position.sequence)
@@ -133,6 +140,7 @@ public final class Store: Sendable {
     var report = StoreReport(log: recovery, digestMismatches: replay.digestMismatches)
     if let file = base.file { report.snapshot = (SnapshotInfo(file), base.seconds) }
     report.badSnapshots = try base.putAway(logOptions.quarantineDirectory)
+    try claim.settle()
     report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
     return Store(
       options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
@@ -172,8 +180,8 @@ public final class Store: Sendable {
     let snapshots = Snapshotter(
       found,
       place: SnapshotMerge.Place(
-        directory: directory, hash: options.hash, shardCount: options.shardCount,
-        clock: options.clock),
+        directory: directory, hash: options.hash, shardIndex: options.shardIndex,
+        shardCount: options.shardCount, clock: options.clock),
       options: Snapshotter.Options(
         logBytes: options.snapshotLogBytes, bytesPerSecond: options.snapshotBytesPerSecond,
         retainBytes: options.retainBytes),
@@ -182,7 +190,7 @@ public final class Store: Sendable {
     self.snapshots = snapshots
     let workOptions = CommitterWork.Options(
       memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy,
-      sealed: { snapshots.wake() })
+      sealed: { snapshots.wake() }, copies: options.isCopy ? epochs : nil)
     thread = ThreadHandle { [weak observer] in
       let log = handedOver!
       handedOver = nil
@@ -237,6 +245,9 @@ public final class Store: Sendable {
   }
 
   // MARK: - Looking
+
+  /// That of the last record; (0, 0) in a copy that has none yet.
+  public var epoch: Epoch { epochs.last?.epoch ?? LogPosition.start.epoch }
 
   /// The time by which keys are hidden, milliseconds since 1970: this node's clock, but never behind
   /// what the log has reached, so that a clock that was set back lets nothing expire too early.

@@ -68,6 +68,8 @@ public struct WriteRequest: Sendable {
     case diskFull
     /// No space in memory; nothing was written.
     case memoryFull
+    /// The log is a copy, which takes no writes: nothing was written.
+    case readOnly
     /// The log takes no more writes: nothing was written.
     case stopped
     /// Writing or syncing failed: whether it is written is for the next start to find out.

@@ -1,4 +1,5 @@
 import Engine
+import Sharding
 import WAL
 
 /// The text that the classic routes answer with.
@@ -29,11 +30,22 @@ public struct Configuration: Sendable {
   public var memoryBytesMax: Int?
   /// Names the node in epochs; its address when nil.
   public var nodeID: String?
-  /// The shard's leader and replicas, this node included; empty for this node alone.
-  public var members: [Member] = []
   /// Members that have to have a write before it counts as confirmed: the `w` of a request without.
   public var writeQuorum = 1
   public var limits = Limits()
+  public var shardName = "default"
+  public var shardIndex: UInt32 = 0
+  public var shardCount: UInt32 = 1
+  /// What says which shard a key belongs to.
+  public var hash = ShardHash.fnv1
+  /// The shard's configured nodes, its leader first; a replica that the configuration does not list is
+  /// none of them. Empty for a node alone.
+  public var members: [Member] = []
+  public var role = Role.leader
+  /// A replica that is further behind is not ready; nil for no bound.
+  public var lagSecondsMax: Int?
+  /// Where the shard's configured leader takes requests; nil when that is this node.
+  public var leaderAddress: String?
 
   public init(dataDirectory: String, host: String, port: Int) {
     self.dataDirectory = dataDirectory

@@ -1,3 +1,4 @@
+import Client
 import Engine
 import Logging
 import NIOCore
@@ -15,14 +16,22 @@ import WAL
 
 /// One node: a store, and a listener in front of it.
 public final class Node: Sendable {
-  private let state: NodeState
+  /// What is behind the listener.
+  private enum Work {
+    case leader(NodeState)
+    case replica(ReplicaLife)
+  }
+
+  private let work: Work
   private let listener: Listener
+  private let configuration: Configuration
 
   /// The address to reach it at.
-  public var address: String { state.address }
-  public var report: StoreReport { state.store.report }
+  public var address: String { configuration.address }
 
   /// Takes the address, recovers the store, and serves. Who connects before that is told how far it is.
+  ///
+  /// A replica without data returns as soon as it has begun to wait for its leader.
   ///
   /// - Parameters:
   ///   - progress: how far it is; ends the start with `WALError.cancelled` when it is cancelled.
@@ -48,34 +57,75 @@ public final class Node: Sendable {
     }
     do {
       try await prepare(listener.port)
-      let state = try await open(configuration, progress, logger: logger, onFailure: onFailure)
-      do {
-        try await listener.open(state)
-      } catch {
-        try state.store.close()
-        throw error
-      }
-      return Node(state, listener)
+      let work: Work =
+        switch configuration.role {
+        case .leader:
+          .leader(try await lead(configuration, listener, progress, logger, onFailure))
+        case .replica:
+          .replica(try await follow(configuration, listener, progress, logger, onFailure))
+        }
+      return Node(work, listener, configuration)
     } catch {
       try await listener.abandon()
       throw error
     }
   }
 
+  private static func lead(
+    _ configuration: Configuration, _ listener: Listener, _ progress: StartProgress,
+    _ logger: Logger, _ onFailure: @escaping @Sendable (any Error) -> Void
+  ) async throws -> NodeState {
+    let state = try await open(
+      configuration, progress, logger: logger, onFailure: onFailure)
+    do {
+      try await listener.open(state)
+    } catch {
+      try state.store.close()
+      throw error
+    }
+    return state
+  }
+
+  private static func follow(
+    _ configuration: Configuration, _ listener: Listener, _ progress: StartProgress,
+    _ logger: Logger, _ onFailure: @escaping @Sendable (any Error) -> Void
+  ) async throws -> ReplicaLife {
+    guard let address = configuration.leaderAddress else {
+      throw NodeError.leaderUnknown(address: configuration.address)
+    }
+    let life = ReplicaLife(
+      configuration, following: try NodeAddress(parsing: address), listener, progress,
+      logger: logger, onFailure: onFailure
+    ) { origin in
+      try await open(
+        configuration, progress, copyOf: .some(origin), logger: logger, onFailure: onFailure)
+    }
+    try await life.start()
+    return life
+  }
+
+  /// - Parameter origin: set for a copy: the log's id, where nothing on the disk says it.
   private static func open(
-    _ configuration: Configuration, _ progress: StartProgress, logger: Logger,
-    onFailure: @escaping @Sendable (any Error) -> Void
+    _ configuration: Configuration, _ progress: StartProgress, copyOf origin: UInt64?? = nil,
+    logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> NodeState {
     let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
     var options = StoreOptions(
       dataDirectory: configuration.dataDirectory,
       node: NodeNumber.of(configuration.nodeID ?? configuration.address))
+    options.hash = configuration.hash
+    options.shardIndex = configuration.shardIndex
+    options.shardCount = configuration.shardCount
     options.syncPolicy = configuration.syncPolicy
     options.segmentBytes = configuration.segmentBytes
     options.memoryBytesMax = configuration.memoryBytesMax
     options.snapshotLogBytes = configuration.snapshotLogBytes
     options.retainBytes = configuration.retainBytes
     options.progress = progress
+    if let origin {
+      options.isCopy = true
+      options.origin = origin
+    }
     // It takes as long as there is data: the threads of tasks have signals to handle meanwhile.
     let store = try await NIOSingletons.posixBlockingThreadPool.runIfActive { [options] in
       try Store.open(options, observer: metrics, snapshotObserver: metrics)
@@ -89,9 +139,20 @@ public final class Node: Sendable {
     return state
   }
 
-  private init(_ state: NodeState, _ listener: Listener) {
-    self.state = state
+  private init(_ work: Work, _ listener: Listener, _ configuration: Configuration) {
+    self.work = work
     self.listener = listener
+    self.configuration = configuration
+  }
+
+  /// What the start found in the data directory; nil on a replica that has nothing yet.
+  public var report: StoreReport? { state?.store.report }
+
+  private var state: NodeState? {
+    switch work {
+    case .leader(let state): state
+    case .replica(let life): life.state
+    }
   }
 
   /// The port, where the system chose it.
@@ -99,16 +160,18 @@ public final class Node: Sendable {
 
   /// Accepts nothing more, ends what is in progress, syncs, and closes the log in order.
   public func stop() async throws {
+    if case .replica(let life) = work { try await life.stop() }
     let drained: Result<Void, any Error>
     do {
-      drained = .success(try await listener.drain(state.configuration.limits))
+      drained = .success(try await listener.drain(configuration.limits))
     } catch {
       drained = .failure(error)
     }
     // Whatever became of the connections: the log is closed in order.
-    try state.store.close()
+    let state = state
+    try state?.store.close()
     try drained.get()
-    state.feedReaders.stop()
+    state?.feedReaders.stop()
     try await listener.stop()
   }
 
@@ -120,7 +183,7 @@ public final class Node: Sendable {
       \(log.isNew ? "began a new log" : "recovered"): \(store.index.count) keys from \
       \(log.records) records, \(log.bytes) bytes of log, in \(rounded(report.seconds)) s \
       (\(Int(rate)) records/s); at sequence number \(store.progress.durable), epoch \
-      \(store.epochs.last!.epoch.number)\(log.isNew || log.wasClean ? "" : "; the last stop was unclean")
+      \(store.epoch.number)\(log.isNew || log.wasClean ? "" : "; the last stop was unclean")
       """)
     if let snapshot = report.snapshot {
       let info = snapshot.info
@@ -164,6 +227,7 @@ public final class Node: Sendable {
 public enum NodeError: Error, CustomStringConvertible {
   case cannotListen(address: String, reason: String)
   case listenerLost(address: String)
+  case leaderUnknown(address: String)
 
   public var description: String {
     switch self {
@@ -171,6 +235,8 @@ public enum NodeError: Error, CustomStringConvertible {
       "cannot listen on \(address): \(reason). Is another process there? Choose another --http-addr"
     case .listenerLost(let address):
       "\(address) takes no more connections: the system refused one with an error. Restart the process"
+    case .leaderUnknown(let address):
+      "\(address) is a replica, and nothing says of whom: name its leader in the configuration"
     }
   }
 }

@@ -22,6 +22,7 @@ final class NodeState: Sendable {
   private let logStreams = Atomic(0)
   private let snapshotReaders = Atomic(0)
   let feedReaders: FeedReaders
+  private let follower = Mutex<LogFollower?>(nil)
   let followers: Followers
   /// What the node calls itself.
   let id: String
@@ -38,13 +39,22 @@ final class NodeState: Sendable {
     self.feedReaders = feedReaders
     id = configuration.nodeID ?? address
     followers = Followers(
-      members: configuration.members, own: id, quorum: configuration.writeQuorum,
+      members: configuration.role == .leader ? configuration.members : [], own: id,
+      quorum: configuration.writeQuorum,
       copySeconds: configuration.limits.snapshotLeaseSeconds, store: store)
-    shardName = "default"
-    shard = 0
-    shardCount = 1
-    dialect = Dialect(name: configuration.dialect, shard: 0, leader: address)
+    shardName = configuration.shardName
+    shard = configuration.shardIndex
+    shardCount = configuration.shardCount
+    dialect = Dialect(
+      name: configuration.dialect, shard: configuration.shardIndex,
+      leader: configuration.leaderAddress ?? address)
   }
+
+  /// This node is a copy, and that is what keeps it up.
+  func follow(_ follower: LogFollower) { self.follower.withLock { $0 = follower } }
+
+  /// How a replica stands to its leader; nil on a leader.
+  var following: FollowerReport? { follower.withLock { $0 }?.report }
 
   /// Bytes of the bodies that are being received.
   var bodyBytes: Int { bodies.load(ordering: .relaxed) }

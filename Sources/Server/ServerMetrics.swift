@@ -22,6 +22,7 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
   let connections = Atomic(0)
   let connectionsAccepted: Counter
   let connectionsRefused: Counter
+  private let stateMismatches: Counter
 
   init(logger: Logger, onFailure: @escaping @Sendable (WALError) -> Void) {
     self.logger = logger
@@ -41,6 +42,7 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     snapshotTime = Timer(
       label: "shiplog_snapshot_seconds", preferredDisplayUnit: .seconds, factory: registry)
     connectionsAccepted = Counter(label: "shiplog_connections_accepted_total", factory: registry)
+    stateMismatches = Counter(label: "shiplog_state_mismatches_total", factory: registry)
     connectionsRefused = Counter(label: "shiplog_connections_refused_total", factory: registry)
     describe()
     ProcessMetrics.register(in: registry)
@@ -236,6 +238,22 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     } else {
       logger.notice("no write was refused for 10 s: the disk has room again")
     }
+  }
+
+  func segmentsDelayed(_ reason: WALError?) {
+    if let reason {
+      logger.error(
+        "the log's next segment is not ready, or an old one not gone; it is tried again: \(reason)")
+    } else {
+      logger.notice("the log's next segment is ready again")
+    }
+  }
+
+  func stateDiffers(at sequence: UInt64) {
+    stateMismatches.increment()
+    logger.critical(
+      "the state at the mark \(sequence) has another digest than its original had there: please report this"
+    )
   }
 
   func failed(_ error: WALError) {

@@ -18,6 +18,8 @@ public struct LogOptions: Sendable {
   public var base: LogBase?
   /// The id of a new log; random when nil.
   public var origin: UInt64?
+  /// True for a log whose frames all come from another node: it begins no epoch of its own.
+  public var isCopy = false
   public var fileSystem: any FileSystem = SystemFileSystem()
   public var clock = LogClock.system
   /// Is told how far opening the log is.

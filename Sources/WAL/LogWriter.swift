@@ -22,6 +22,10 @@ public final class LogWriter {
     var bytes: UInt64
     /// Where the next frame goes.
     var end: UInt64
+    /// That of its header.
+    var isShipped: Bool
+
+    var isEmpty: Bool { end == UInt64(Format.segmentHeaderBytes) }
   }
 
   public let origin: UInt64
@@ -151,8 +155,7 @@ public final class LogWriter {
     precondition(
       position.sequence + UInt64(frame.recordCount) < Format.sequenceLimit, "numbers used up")
     let bytes = UInt64(frame.frameBytes)
-    let needed = bytes + UInt64(Format.endMarkerBytes)
-    if active.map({ $0.end + needed > $0.bytes }) ?? true { try makeRoom(for: needed) }
+    try makeRoom(for: bytes, isShipped: false)
     let durable = progress.durable
     let time = options.clock.wallMilliseconds()
     position = try frame.seal(
@@ -171,6 +174,43 @@ public final class LogWriter {
     writtenBytes += bytes
     active!.end += bytes
     progress.setAppended(position.sequence)
+  }
+
+  /// Writes frames of this history that another node has written, as they are, from the batch's
+  /// `first` on: those that go into one segment. They are not synced.
+  ///
+  /// - Returns: the number of the next one that is to be written.
+  /// - Precondition: the first one goes on from the log's end.
+  /// - Throws: `diskFull`, with the log as it was; any other error stops the writer.
+  public func append(_ batch: FrameBatch, from first: Int) throws(WALError) -> Int {
+    try checkRunning()
+    lastSyncNanoseconds = 0
+    let headers = batch.headers
+    precondition(headers[first].follows(position), "the frame does not go on from the log's end")
+    try makeRoom(for: UInt64(headers[first].frameBytes), isShipped: true)
+    let room = active!.bytes - active!.end - UInt64(Format.endMarkerBytes)
+    var next = first
+    var bytes: UInt64 = 0
+    while next < headers.count, bytes + UInt64(headers[next].frameBytes) <= room {
+      bytes += UInt64(headers[next].frameBytes)
+      next += 1
+    }
+    try batch.withRun(first..<next, checksum: checksum) { (run) throws(WALError) in
+      try write(run)
+    }
+    for number in first..<next {
+      let header = headers[number]
+      if let tap, tap.wantsFrames {
+        tap.wrote(header, batch.frame(number), next: bookmark(behind: header))
+      }
+      active!.end += UInt64(header.frameBytes)
+      position = header.position
+    }
+    epoch = position.epoch
+    frameTimeMilliseconds = headers[next - 1].timeMilliseconds
+    unmarkedSince = options.clock.monotonicNanoseconds()
+    progress.setAppended(position.sequence)
+    return next
   }
 
   /// The place behind a frame that is being written at the end of the active segment.
@@ -216,12 +256,16 @@ public final class LogWriter {
 
   // MARK: - Segments
 
-  private func makeRoom(for frameBytes: UInt64) throws(WALError) {
-    guard var active, active.end == UInt64(Format.segmentHeaderBytes) else {
-      return try rotate(toHold: frameBytes)
+  /// Sees to it that a frame of that size fits behind the log's end, into a segment of that kind.
+  private func makeRoom(for frameBytes: UInt64, isShipped: Bool) throws(WALError) {
+    let needed = frameBytes + UInt64(Format.endMarkerBytes)
+    guard var active, active.isShipped == isShipped else {
+      return try rotate(toHold: needed, isShipped: isShipped)
     }
+    guard active.end + needed > active.bytes else { return }
+    guard active.isEmpty else { return try rotate(toHold: needed, isShipped: isShipped) }
     // An empty segment that is too small grows: a second one could not have another name.
-    active.bytes = wholePages(active.end + frameBytes)
+    active.bytes = wholePages(active.end + needed)
     do {
       try active.file.allocate(active.bytes)
     } catch {
@@ -242,7 +286,9 @@ public final class LogWriter {
   /// damaged header is never the work of a crash. The name is durable before a frame is written, so
   /// that no acknowledged frame is in a file that a crash could unname. All segments but the last two
   /// are synced, so that a start knows what it has to write again.
-  private func rotate(toHold frameBytes: UInt64) throws(WALError) {
+  ///
+  /// One that is empty, and of the wrong kind, is replaced.
+  private func rotate(toHold frameBytes: UInt64, isShipped: Bool) throws(WALError) {
     if options.syncPolicy == .always {
       try sync()
     } else if let active, let background {
@@ -253,7 +299,7 @@ public final class LogWriter {
     let spare = try makeSpare(toHold: needed)
     let header = SegmentHeader(
       origin: origin, previous: position, durableSequence: progress.durable,
-      fileBytes: spare.bytes, isMarked: true)
+      fileBytes: spare.bytes, isShipped: isShipped, isMarked: true)
     let path = options.directory + "/" + SegmentName.of(header.firstSequence)
     do {
       try spare.file.writeAll(header.encoded + EndMarker(position).encoded(checksum), at: 0)
@@ -270,10 +316,11 @@ public final class LogWriter {
     } catch {
       throw stop(error)
     }
+    if segments.last?.path == path { segments.removeLast() }
     segments.append(SegmentFile(path: path, firstSequence: header.firstSequence))
     active = ActiveSegment(
       file: appending(to: spare.file, path), path: path, bytes: spare.bytes,
-      end: UInt64(Format.segmentHeaderBytes))
+      end: UInt64(Format.segmentHeaderBytes), isShipped: isShipped)
     supply.request()
   }
 
@@ -304,8 +351,8 @@ public final class LogWriter {
   /// - Throws: `diskFull`, with everything as it was; any other error stops the writer.
   public func seal() throws(WALError) {
     try checkRunning()
-    guard let active, active.end > UInt64(Format.segmentHeaderBytes) else { return }
-    try rotate(toHold: 0)
+    guard let active, !active.isEmpty else { return }
+    try rotate(toHold: UInt64(Format.endMarkerBytes), isShipped: active.isShipped)
   }
 
   /// Everything up to here is in segments that do not change any more.
@@ -314,7 +361,8 @@ public final class LogWriter {
   /// Moves the segments that hold nothing behind `sequence` away; never the last one.
   ///
   /// - Returns: where they are now.
-  /// - Throws: `diskFull`, with the rest where it was; any other error stops the writer.
+  /// - Throws: `diskFull`, or why a segment cannot be moved, with the rest where it was; a sync that
+  ///   fails stops the writer.
   public func quarantine(through sequence: UInt64) throws(WALError) -> [String] {
     try checkRunning()
     let quarantine = Quarantine(options.quarantineDirectory, fileSystem: options.fileSystem)
@@ -323,10 +371,10 @@ public final class LogWriter {
       do {
         moved.append(try quarantine.take(segments[0].path))
       } catch {
-        // Without room for a name nothing was moved. A sync that failed is another matter.
+        // Nothing was moved, and nothing here needs it to be. A sync that failed is another matter.
         if case .system(.syncDirectory, _, _) = error { throw stop(error) }
-        guard error.isNoSpace else { throw stop(error) }
-        throw .diskFull(path: options.quarantineDirectory)
+        if error.isNoSpace { throw .diskFull(path: options.quarantineDirectory) }
+        throw error
       }
       segments.removeFirst()
     }

@@ -106,7 +106,8 @@ public struct LogRecovery: ~Copyable {
     let writer = LogWriter(
       options: options, origin: report.origin, position: report.position, segments: segments,
       active: LogWriter.ActiveSegment(
-        file: file, path: path, bytes: try file.size(), end: reader.nextOffset),
+        file: file, path: path, bytes: try file.size(), end: reader.nextOffset,
+        isShipped: reader.segmentHeader!.isShipped),
       endsWithMark: endsWithMark, owesEpoch: report.needsNewEpoch)
     try start(writer)
     return writer
@@ -180,10 +181,10 @@ public struct LogRecovery: ~Copyable {
     )
   }
 
-  /// A log that nothing precedes begins with the record of its first epoch. A crash can have come
-  /// between its first segment and that.
+  /// A log that nothing precedes begins with the record of its first epoch, which a copy is sent. A
+  /// crash can have come between its first segment and that.
   private mutating func start(_ writer: LogWriter) throws(WALError) {
-    if writer.position.sequence == 0 {
+    if writer.position.sequence == 0, !options.isCopy {
       try writer.startEpoch(Epoch(number: 1, node: options.node), reason: .created)
       report.position = writer.position
       report.needsNewEpoch = false

@@ -8,6 +8,8 @@ public final class StartProgress: Sendable {
   public enum Phase: UInt8, Sendable {
     /// Nothing is counted yet.
     case opening
+    /// Another node's snapshot is fetched, counted in bytes.
+    case copying
     /// Counted in blocks.
     case snapshot
     /// Counted in bytes.
@@ -43,7 +45,7 @@ public final class StartProgress: Sendable {
     if cancelled.load(ordering: .relaxed) { throw .cancelled }
   }
 
-  package func begin(_ phase: Phase, total: UInt64 = 0) {
+  public func begin(_ phase: Phase, total: UInt64 = 0) {
     self.phase.store(Phase.opening.rawValue, ordering: .sequentiallyConsistent)
     done.store(0, ordering: .sequentiallyConsistent)
     self.total.store(total, ordering: .sequentiallyConsistent)
@@ -51,7 +53,7 @@ public final class StartProgress: Sendable {
   }
 
   /// Counts what one of several threads has read.
-  package func add(_ count: UInt64) { done.add(count, ordering: .relaxed) }
+  public func add(_ count: UInt64) { done.add(count, ordering: .relaxed) }
 
   /// Sets what the one thread that reads has read.
   func set(_ count: UInt64) { done.store(count, ordering: .relaxed) }

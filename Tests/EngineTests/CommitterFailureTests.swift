@@ -77,6 +77,33 @@ struct CommitterFailureTests {
     #expect(fixture.recorder.fullDisks.withLock { $0 } == [true, false])
   }
 
+  @Test("behind its back, so that no segment is ready, that is told once, and when it is over")
+  func delayedSegments() throws {
+    let fixture = try CommitterFixture()
+    func write(_ numbers: ClosedRange<Int>) {
+      for number in numbers {
+        let value = String(repeating: "v", count: 2_000)
+        fixture.commit { $0.put("key-\(number)", value, fixture.index) }
+        while fixture.log.backgroundStep() {}
+        _ = fixture.work.tick()
+      }
+    }
+    write(1...10)
+    #expect(fixture.recorder.delays.withLock { $0 } == [])
+    // Nothing can be removed, so the log keeps what it does not need.
+    fixture.disk.fault = { call, path in
+      path.hasSuffix(".wal") && [.remove, .rename].contains(call) ? .fail(EIO) : nil
+    }
+    fixture.log.retire(through: 10)
+    write(11...14)
+    let delays = fixture.recorder.delays.withLock { $0 }
+    #expect(delays.count == 1 && delays.first??.description.contains(".wal") == true)
+    fixture.disk.fault = { _, _ in nil }
+    write(15...40)
+    #expect(fixture.recorder.delays.withLock { $0.count == 2 && $0.last == .some(nil) })
+    #expect(fixture.recorder.failureCount == 0 && fixture.index.count == 40)
+  }
+
   @Test("in a sync, nothing of the frame is acknowledged or shown, and nothing behind it is taken")
   func failedSync() throws {
     let fixture = try CommitterFixture()

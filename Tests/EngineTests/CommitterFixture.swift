@@ -22,8 +22,11 @@ final class CommitterFixture {
   final class Recorder: CommitterObserver {
     let reports = Mutex<[CommitReport]>([])
     let failures = Mutex<[WALError]>([])
+    let mismatches = Mutex<[UInt64]>([])
     /// True where it began, false where it ended.
     let fullDisks = Mutex<[Bool]>([])
+    /// Nil where it was over.
+    let delays = Mutex<[WALError?]>([])
     /// Called after every frame of writes.
     nonisolated(unsafe) var afterFrame: () -> Void = {}
     func committed(_ report: CommitReport) {
@@ -31,6 +34,8 @@ final class CommitterFixture {
       afterFrame()
     }
     func diskFull(_ reason: WALError?) { fullDisks.withLock { $0.append(reason != nil) } }
+    func segmentsDelayed(_ reason: WALError?) { delays.withLock { $0.append(reason) } }
+    func stateDiffers(at sequence: UInt64) { mismatches.withLock { $0.append(sequence) } }
     func failed(_ error: WALError) { failures.withLock { $0.append(error) } }
 
     var frames: [Int] { reports.withLock { $0.map(\.records) } }

@@ -73,8 +73,13 @@ struct RestorationTests {
   func anyNumber(snapshots: Bool) throws {
     let source = try Source(snapshots: snapshots)
     let oldest = try SnapshotDirectory(source.path).list().last?.sequence ?? 1
-    let first = try SegmentFile.list(source.path + "/wal", in: SystemFileSystem())[0].firstSequence!
-    #expect(first <= oldest + 1)
+    let segments = try SegmentFile.list(source.path + "/wal", in: SystemFileSystem())
+    #expect(segments[0].firstSequence! <= oldest + 1)
+    // A node that has just ended may not have removed all that it has retired.
+    for (segment, next) in zip(segments, segments.dropFirst())
+    where oldest > 1 && next.firstSequence! <= oldest + 1 {
+      try SystemFileSystem().remove(segment.path)
+    }
     for sequence in oldest...source.end {
       let name = "out-\(sequence)"
       let report = try source.restore(.sequence(sequence), to: name)

@@ -79,6 +79,8 @@ struct StoreTests {
       let store = Mutex<Store?>(nil)
       func committed(_ report: CommitReport) {}
       func diskFull(_ reason: WALError?) {}
+      func segmentsDelayed(_ reason: WALError?) {}
+      func stateDiffers(at sequence: UInt64) {}
       func failed(_ error: WALError) {}
     }
     let directory = TemporaryDirectory()

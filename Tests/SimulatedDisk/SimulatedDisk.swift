@@ -45,6 +45,11 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
   public private(set) var isDead = false
   /// Syncs that failed since the last restart.
   public internal(set) var failedSyncs = 0
+  /// Files that are open, and the most that were since that was last set.
+  public internal(set) var openFiles = 0 {
+    didSet { openFilesMost = max(openFilesMost, openFiles) }
+  }
+  public var openFilesMost = 0
   /// Bytes that fit; nil for any number.
   public var capacityBytes: Int?
   /// False: a file system that reserves no space, so that a write into an allocated file can fail.

@@ -11,9 +11,11 @@ final class SimulatedFile: File, @unchecked Sendable {
     self.disk = disk
     self.inode = inode
     self.path = path
+    disk.openFiles += 1
   }
 
   deinit {
+    disk.openFiles -= 1
     inode.sharedHolders.remove(ObjectIdentifier(self))
     if inode.exclusiveHolder == ObjectIdentifier(self) { inode.exclusiveHolder = nil }
   }

@@ -315,6 +315,32 @@ struct LogWriterTests {
     #expect(try fixture.read(from: 15).keys.last == "key-41")
   }
 
+  @Test("goes on when segments cannot be put away, whatever the reason", arguments: [false, true])
+  func noQuarantine(isForList: Bool) throws {
+    let fixture = LogFixture()
+    let writer = try fixture.open().writer
+    try fixture.write(1...40, valueBytes: 500, to: writer)
+    let segments = fixture.segments
+    // Another file system there, or a file in the directory's place.
+    fixture.disk.fault = { call, path in
+      switch call {
+      case .list where isForList && path == "/data/quarantine": .fail(ENOTDIR)
+      case .rename where !isForList: .fail(EXDEV)
+      default: nil
+      }
+    }
+    let error = #expect(throws: WALError.self) { try writer.quarantine(through: 14) }
+    guard case .system = error else {
+      Issue.record("\(error!)")
+      return
+    }
+    fixture.disk.fault = { _, _ in nil }
+    #expect(fixture.segments == segments)
+    try fixture.write(41...41, valueBytes: 500, to: writer)
+    #expect(try writer.quarantine(through: 14).count == 2)
+    #expect(try fixture.read(from: 15).keys.last == "key-41")
+  }
+
   @Test("says why no segment is ready, until one is")
   func segmentError() throws {
     let fixture = LogFixture()

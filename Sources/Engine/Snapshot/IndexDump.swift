@@ -69,22 +69,42 @@ enum IndexDump {
   private static func residues(_ index: Index, _ mask: UInt64) -> [UInt64] {
     guard mask > 0 else { return [0] }
     var found: Set<UInt64> = []
-    index.forEach { key, _ in found.insert(index.hasher(key).shard & mask) }
+    var run = KeyRun()
+    for stripe in 0..<Index.stripeCount {
+      var next: UInt64? = 0
+      while let start = next {
+        run.removeAll()
+        next = index.copyKeys(
+          ofStripe: stripe, from: start, slots: KeyDirectoryBuild.slotsPerLock, into: &run)
+        run.forEach(in: 0..<run.count) { found.insert(index.hasher($0).shard & mask) }
+      }
+    }
     return found.sorted { $0.bitReversed < $1.bitReversed }
   }
 
+  /// The keys of a stripe, and what each has when its turn comes. The lock is held for a few of them
+  /// at a time: readers and the writer go on.
   private static func entries(
     _ index: Index, _ stripe: Int, _ mask: UInt64, _ residue: UInt64
   ) -> [Entry] {
     var entries: [Entry] = []
-    index.forEach(inStripe: stripe) { key, view in
-      let hash = index.hasher(key).shard
-      guard hash & mask == residue else { return }
-      entries.append(
-        Entry(
-          order: KeyOrder(shardHash: hash), version: view.version,
-          expiry: view.expiryMilliseconds, key: Array(key),
-          value: view.large == nil ? Array(view.value) : [], large: view.large))
+    var run = KeyRun()
+    var next: UInt64? = 0
+    while let start = next {
+      run.removeAll()
+      next = index.copyKeys(
+        ofStripe: stripe, from: start, slots: KeyDirectoryBuild.slotsPerLock, into: &run)
+      run.forEach(in: 0..<run.count) { key in
+        let hash = index.hasher(key)
+        guard hash.shard & mask == residue else { return }
+        _ = index.read(key, hash) { view in
+          entries.append(
+            Entry(
+              order: KeyOrder(shardHash: hash.shard), version: view.version,
+              expiry: view.expiryMilliseconds, key: Array(key),
+              value: view.large == nil ? Array(view.value) : [], large: view.large))
+        }
+      }
     }
     return entries.sorted { a, b in
       guard a.order == b.order else { return a.order < b.order }

@@ -14,7 +14,8 @@ struct LogScrub {
   ) throws(WALError) {
     for (segment, last) in try log.segments(coveredBy: sequence) {
       guard let damage = try damage(in: segment, last: last) else { continue }
-      quarantined(try log.quarantine(segmentFrom: segment.firstSequence!), damage)
+      let moved = try log.quarantine(segmentFrom: segment.firstSequence!)
+      if !moved.isEmpty { quarantined(moved, damage) }
     }
   }
 
@@ -35,8 +36,14 @@ struct LogScrub {
         }
       }
     } catch {
-      guard error.isDamage else { throw error }
-      return error
+      switch error {
+      // Given up since it was listed: it is gone, or just becoming another segment.
+      case _ where error.isNotFound: return nil
+      case .locked: return nil
+      default:
+        guard error.isDamage else { throw error }
+        return error
+      }
     }
   }
 }

@@ -66,7 +66,7 @@ final class SidecarSource: MergeSource {
   private let pace: Pace
   private var cursor: SidecarCursor
   private var item: SegmentSidecar.Item?
-  private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4 << 10, alignment: 16)
+  private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256, alignment: 16)
   private var loaded: (bytes: UnsafeRawBufferPointer, record: Record)?
 
   init(_ sidecar: SegmentSidecar, _ run: SegmentSidecar.Run, pace: Pace) throws(WALError) {

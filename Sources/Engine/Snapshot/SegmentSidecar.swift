@@ -44,15 +44,18 @@ package final class SegmentSidecar {
   let summary: LogSummary
   /// Where the log's stretch ends that it is of.
   package var end: LogBase { summary.end }
-  fileprivate let file: any File
-  fileprivate let segment: any File
+  private let file: OpenFiles.Entry
+  private let segment: OpenFiles.Entry
+  private let files: OpenFiles
   fileprivate let checksum: Checksum
 
   /// Opens a sidecar that was made earlier.
   ///
+  /// - Parameter files: through which it, and the segment, are read.
   /// - Returns: nil when there is none, or not a whole one, by that hash.
   static func open(
-    _ path: String, of segmentPath: String, hash: ShardHash, fileSystem: any FileSystem
+    _ path: String, of segmentPath: String, hash: ShardHash, fileSystem: any FileSystem,
+    files: OpenFiles? = nil
   ) throws(WALError) -> SegmentSidecar? {
     do {
       let file = try fileSystem.open(path, .readOnly)
@@ -75,7 +78,7 @@ package final class SegmentSidecar {
         let summary = LogSummary(
           parsing: content.extracting(8 + runs.count * 16..<content.byteCount))
       else { return nil }
-      return try SegmentSidecar(file, segmentPath, runs, summary, fileSystem)
+      return SegmentSidecar(path, segmentPath, runs, summary, files ?? OpenFiles(fileSystem))
     } catch {
       guard error.isNotFound else { throw error }
       return nil
@@ -103,14 +106,15 @@ package final class SegmentSidecar {
   }
 
   private init(
-    _ file: any File, _ segmentPath: String, _ runs: [Run], _ summary: LogSummary,
-    _ fileSystem: any FileSystem
-  ) throws(WALError) {
-    self.file = file
+    _ path: String, _ segmentPath: String, _ runs: [Run], _ summary: LogSummary,
+    _ files: OpenFiles
+  ) {
     self.segmentPath = segmentPath
     self.runs = runs
     self.summary = summary
-    segment = try fileSystem.open(segmentPath, .readOnly)
+    self.files = files
+    file = OpenFiles.Entry(path)
+    segment = OpenFiles.Entry(segmentPath)
     checksum = Checksum(origin: summary.end.origin)
   }
 
@@ -123,7 +127,8 @@ package final class SegmentSidecar {
   /// - Throws: `damaged` when the segment is; `invalidFile` when it is not of that history.
   static func make(
     _ path: String, of segment: SegmentFile, after: LogBase? = nil, through: UInt64 = .max,
-    runItemsMax: Int = runItemsMax, hash: ShardHash, fileSystem: any FileSystem, pace: Pace
+    runItemsMax: Int = runItemsMax, hash: ShardHash, fileSystem: any FileSystem,
+    files: OpenFiles? = nil, pace: Pace
   ) throws(WALError) -> SegmentSidecar {
     var reader = LogReader(files: [segment], fileSystem: fileSystem)
     reader.limit = through
@@ -133,8 +138,8 @@ package final class SegmentSidecar {
       try gather(&reader, maker, segment, after: after, through: through, pace)
       let end = LogBase(origin: reader.origin ?? 0, position: reader.end ?? .start)
       let (runs, summary) = try maker.finish(end)
-      return try SegmentSidecar(
-        try fileSystem.open(path, .readOnly), segment.path, runs, summary, fileSystem)
+      return SegmentSidecar(
+        path, segment.path, runs, summary, files ?? OpenFiles(fileSystem))
     } catch {
       // Where the disk is full it gives room; what is not whole is of no use in any case.
       do { try fileSystem.remove(path) } catch {}
@@ -188,7 +193,7 @@ package final class SegmentSidecar {
       target = .allocate(byteCount: count, alignment: 16)
     }
     let bytes = UnsafeMutableRawBufferPointer(rebasing: target[..<count])
-    guard try segment.readAll(into: bytes, at: item.offset) == count,
+    guard try files.file(segment).readAll(into: bytes, at: item.offset) == count,
       checksum(UnsafeRawBufferPointer(bytes).bytes) == item.crc
     else {
       throw .invalidFile(
@@ -224,7 +229,7 @@ package final class SegmentSidecar {
     let offset = run.offset + item * UInt64(Item.bytes) + before
     let bytes = Int(count) * Item.bytes
     let piece = UnsafeMutableRawBufferPointer(rebasing: target[..<(bytes + 8)])
-    let read = try file.readAll(into: piece, at: offset)
+    let read = try files.file(file).readAll(into: piece, at: offset)
     let content = UnsafeRawBufferPointer(piece).bytes
     guard read == bytes + 8,
       Checksum.unseeded(content.extracting(0..<bytes)) == content.number(at: bytes, as: UInt32.self)
@@ -239,8 +244,7 @@ package final class SegmentSidecar {
 package struct SidecarCursor: ~Copyable {
   private let sidecar: SegmentSidecar
   private let run: SegmentSidecar.Run
-  private let piece = UnsafeMutableRawBufferPointer.allocate(
-    byteCount: SegmentSidecar.chunkItems * SegmentSidecar.Item.bytes + 8, alignment: 16)
+  private let piece: UnsafeMutableRawBufferPointer
   private var pieceCount = 0
   private var position = 0
   private var nextItem: UInt64 = 0
@@ -248,6 +252,9 @@ package struct SidecarCursor: ~Copyable {
   package init(_ sidecar: SegmentSidecar, _ run: SegmentSidecar.Run) {
     self.sidecar = sidecar
     self.run = run
+    // Small segments have small runs, and there are many of them.
+    let items = Int(min(run.count, UInt64(SegmentSidecar.chunkItems)))
+    piece = .allocate(byteCount: items * SegmentSidecar.Item.bytes + 8, alignment: 16)
   }
 
   deinit { piece.deallocate() }

@@ -55,14 +55,17 @@ package struct SnapshotDirectory: Sendable {
     path + "/" + SegmentName.stem(firstSequence) + SegmentSidecar.suffix
   }
 
-  /// A sidecar of a part of a segment serves one merge only.
-  var partialSidecarPath: String { path + "/part" + SegmentSidecar.suffix + ".tmp" }
+  private static let partPrefix = "part-"
 
-  func removePartialSidecar() throws(WALError) {
-    do {
-      try fileSystem.remove(partialSidecarPath)
-    } catch {
-      guard error.isNotFound else { throw error }
+  /// A sidecar of a part of a segment serves one merge only, which may have one at either end.
+  func partialSidecarPath(of segment: SegmentFile) -> String {
+    path + "/" + Self.partPrefix + SegmentName.stem(segment.firstSequence!) + SegmentSidecar.suffix
+      + SnapshotWriter.temporarySuffix
+  }
+
+  func removePartialSidecars() throws(WALError) {
+    for name in try fileSystem.list(path) where name.hasPrefix(Self.partPrefix) {
+      try fileSystem.remove(path + "/" + name)
     }
   }
 
@@ -70,8 +73,15 @@ package struct SnapshotDirectory: Sendable {
   package func sidecar(
     of segment: SegmentFile, hash: ShardHash
   ) throws(WALError) -> SegmentSidecar? {
+    try sidecar(of: segment, hash: hash, files: nil)
+  }
+
+  func sidecar(
+    of segment: SegmentFile, hash: ShardHash, files: OpenFiles?
+  ) throws(WALError) -> SegmentSidecar? {
     try SegmentSidecar.open(
-      sidecarPath(segment.firstSequence!), of: segment.path, hash: hash, fileSystem: fileSystem)
+      sidecarPath(segment.firstSequence!), of: segment.path, hash: hash, fileSystem: fileSystem,
+      files: files)
   }
 
   /// Makes the sidecar of a segment that nobody writes to any more.
@@ -82,10 +92,17 @@ package struct SnapshotDirectory: Sendable {
   package func makeSidecar(
     of segment: SegmentFile, before next: SegmentFile? = nil, hash: ShardHash, pace: Pace
   ) throws(WALError) -> SegmentSidecar {
+    try makeSidecar(of: segment, before: next, hash: hash, files: nil, pace: pace)
+  }
+
+  func makeSidecar(
+    of segment: SegmentFile, before next: SegmentFile?, hash: ShardHash, files: OpenFiles?,
+    pace: Pace
+  ) throws(WALError) -> SegmentSidecar {
     try SegmentSidecar.make(
       sidecarPath(segment.firstSequence!), of: segment,
       through: next.map { $0.firstSequence! - 1 } ?? .max, runItemsMax: runItemsMax, hash: hash,
-      fileSystem: fileSystem, pace: pace)
+      fileSystem: fileSystem, files: files, pace: pace)
   }
 
   /// The header of a segment.

@@ -53,6 +53,14 @@ package struct SnapshotMerge {
 
   private let place: Place
   private let pace: Pace
+  /// Through which sidecars and segments are read.
+  private let files: OpenFiles
+
+  private init(_ place: Place, _ pace: Pace) {
+    self.place = place
+    self.pace = pace
+    files = OpenFiles(place.directory.fileSystem)
+  }
 
   /// Writes the snapshot of the state that the input leads to.
   ///
@@ -62,7 +70,7 @@ package struct SnapshotMerge {
   package static func run(
     _ input: Input, _ place: Place, pace: Pace
   ) throws(WALError) -> SnapshotFile {
-    let merge = SnapshotMerge(place: place, pace: pace)
+    let merge = SnapshotMerge(place, pace)
     do {
       return try merge.run(try merge.checked(input))
     } catch {
@@ -71,7 +79,8 @@ package struct SnapshotMerge {
       }
       // They are not synced, and are made of their segments again.
       try place.directory.removeSidecars(through: .max)
-      return try merge.run(try merge.checked(input))
+      let again = SnapshotMerge(place, pace)
+      return try again.run(try again.checked(input))
     }
   }
 
@@ -92,7 +101,7 @@ package struct SnapshotMerge {
       writer.discard()
       throw error
     }
-    try place.directory.removePartialSidecar()
+    try place.directory.removePartialSidecars()
     return try SnapshotFile(path, fileSystem: place.directory.fileSystem)
   }
 
@@ -153,9 +162,10 @@ package struct SnapshotMerge {
     of segment: SegmentFile, after: LogBase?, through: UInt64?, before next: SegmentFile?
   ) throws(WALError) -> SegmentSidecar {
     let part = try SegmentSidecar.make(
-      place.directory.partialSidecarPath, of: segment, after: after, through: through ?? .max,
+      place.directory.partialSidecarPath(of: segment), of: segment, after: after,
+      through: through ?? .max,
       runItemsMax: place.directory.runItemsMax, hash: place.hash,
-      fileSystem: place.directory.fileSystem, pace: pace)
+      fileSystem: place.directory.fileSystem, files: files, pace: pace)
     guard let next else { return part }
     let isWhole =
       if let through, through < next.firstSequence! - 1 {
@@ -175,15 +185,16 @@ package struct SnapshotMerge {
     let directory = place.directory
     guard let next else {
       // Nothing says where the last segment ends but its frames.
-      return try directory.makeSidecar(of: segment, hash: place.hash, pace: pace)
+      return try directory.makeSidecar(
+        of: segment, before: nil, hash: place.hash, files: files, pace: pace)
     }
-    if let made = try directory.sidecar(of: segment, hash: place.hash), try leads(made, to: next),
-      try made.isWhole()
+    if let made = try directory.sidecar(of: segment, hash: place.hash, files: files),
+      try leads(made, to: next), try made.isWhole()
     {
       return made
     }
     let new = try directory.makeSidecar(
-      of: segment, before: next, hash: place.hash, pace: pace)
+      of: segment, before: next, hash: place.hash, files: files, pace: pace)
     guard try leads(new, to: next) else { throw endsEarly(new, segment) }
     return new
   }

@@ -26,6 +26,16 @@ extension LoopState {
       answer.retryAfterSeconds = 1
       return .now(answer)
     }
+    if let most = node.configuration.lagSecondsMax, let following = node.following {
+      let behind = following.secondsBehind
+      guard let behind, behind <= Double(most) else {
+        let since = behind.map { "\(Int($0)) s" } ?? "an unknown time"
+        body.writeString("the replica is \(since) behind its leader, more than \(most) s")
+        var answer = Answer(.unavailable)
+        answer.retryAfterSeconds = 1
+        return .now(answer)
+      }
+    }
     body.writeStaticString("ready")
     return .now(Answer(.ok))
   }
@@ -61,9 +71,17 @@ extension LoopState {
   /// Has a snapshot made of all that was acknowledged so far; answers when it is durable.
   func makeSnapshot(_ lane: StandardLane) -> Handling {
     lane.isFor(.snapshot)
+    guard !isDraining else { return .now(noSnapshotMade("the node is stopping")) }
+    // Those who have left count until it is made.
+    guard snapshotWaiters.count < limits.snapshotWaitersMax else {
+      return .now(noSnapshotMade("too many requests wait for it"))
+    }
     let promise = eventLoop.makePromise(of: SnapshotInfo.self)
+    snapshotWaiters.append(lane)
     node.store.snapshots.request { promise.completeWith($0.mapError { $0 as any Error }) }
     promise.futureResult.assumeIsolated().whenComplete { result in
+      guard let waiter = self.snapshotWaiters.firstIndex(where: { $0 === lane }) else { return }
+      self.snapshotWaiters.remove(at: waiter)
       switch result {
       case .success(let info):
         self.body.writeString(
@@ -76,6 +94,20 @@ extension LoopState {
       }
     }
     return .later
+  }
+
+  /// Those who wait would keep the node from stopping, which gives up what they wait for.
+  func drainSnapshots() {
+    let waiting = snapshotWaiters
+    snapshotWaiters = []
+    for lane in waiting { lane.deliver(.now(noSnapshotMade("the node is stopping"))) }
+  }
+
+  private func noSnapshotMade(_ reason: String) -> Answer {
+    writeError("no snapshot: \(reason)")
+    var answer = Answer(.unavailable, .json)
+    answer.retryAfterSeconds = 1
+    return answer
   }
 }
 
@@ -113,6 +145,38 @@ struct NodeStatus: Encodable {
   }
 
   /// What is not known is null.
+  /// Whom a replica follows.
+  struct Leader: Encodable {
+    let address: String
+    let state: String
+    /// The last sequence number that it told; what was received of it, and what is applied.
+    let sequence: UInt64?
+    let received: UInt64
+    let applied: UInt64
+    /// Of what was received, not applied yet.
+    let pending_bytes: Int
+    let lag_records: UInt64?
+    let lag_records_to_receive: UInt64?
+    let lag_seconds: Double?
+    /// Why there is no stream.
+    let trouble: String?
+    let alarm: String?
+
+    init(_ report: FollowerReport) {
+      address = report.leader
+      state = report.state
+      sequence = report.leaderEnd
+      received = report.received
+      applied = report.applied
+      pending_bytes = report.pendingBytes
+      lag_records = report.recordsToApply
+      lag_records_to_receive = report.recordsToReceive
+      lag_seconds = report.lagSeconds
+      trouble = report.trouble
+      alarm = report.alarm
+    }
+  }
+
   struct Replica: Encodable {
     private let row: LeaderProgress.Row
 
@@ -151,15 +215,16 @@ struct NodeStatus: Encodable {
   let wal: Log
   let snapshot: Snapshot
   let replicas: [Replica]
+  let leader: Leader?
   let uptime_seconds: Double
   let version: String
 
   init(_ state: NodeState) throws(WALError) {
     let store = state.store
     node = state.id
-    role = "leader"
+    role = state.following == nil ? "leader" : "replica"
     shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
-    let last = store.epochs.last!.epoch
+    let last = store.epoch
     epoch = last.number
     epoch_node = hexadecimal(last.node)
     origin = hexadecimal(store.origin)
@@ -186,6 +251,7 @@ struct NodeStatus: Encodable {
         $0.totalBytes > 0 ? min(1, Double($0.doneBytes) / Double($0.totalBytes)) : 0
       }, error: store.snapshots.lastError.map { "\($0)" })
     replicas = state.followers.rows.map(Replica.init)
+    leader = state.following.map(Leader.init)
     uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
     version = shiplogVersion
   }

@@ -98,6 +98,8 @@ extension LoopState {
       return refusal(
         route, .insufficientStorage, "the memory bound is reached: nothing was written",
         value: submission.value(of: index))
+    case .readOnly:
+      return refusal(route, .forbidden, "read-only mode", value: submission.value(of: index))
     case .stopped:
       var answer = refusal(
         route, .unavailable, "the node is stopping: nothing was written",

@@ -28,6 +28,11 @@ final class Entrance: Sendable {
     opened.withLock { $0 = loops }
   }
 
+  /// From here on they do not.
+  func shut() {
+    opened.withLock { $0 = nil }
+  }
+
   /// Adds what a connection goes on with.
   func admit(_ channel: any Channel) throws {
     guard let loops = opened.withLock({ $0 }) else {

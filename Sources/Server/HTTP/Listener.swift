@@ -83,6 +83,20 @@ final class Listener: Sendable {
     try await channel.eventLoop.submit { try AcceptGate.lift(from: channel) }.get()
   }
 
+  /// Has whoever connects be told again that the node has no data, and closes the connections that
+  /// there are, those in progress as soon as they are answered.
+  func suspend(_ limits: Limits) async throws {
+    let channel = channel
+    let loops = entrance.loops
+    entrance.shut()
+    try await channel.eventLoop.submit {
+      try channel.pipeline.syncOperations.addHandler(
+        AcceptGate(openMax: limits.startingConnectionsMax), position: .first)
+    }.get()
+    try await end(loops, limits)
+    for loop in loops { try await loop.eventLoop.submit { loop.stop() }.get() }
+  }
+
   /// Closes everything, where there never was a node to open it for.
   func abandon() async throws {
     isDraining.store(true, ordering: .releasing)
@@ -118,18 +132,21 @@ final class Listener: Sendable {
     isDraining.store(true, ordering: .releasing)
     // It may have been closed before, by an error.
     try? await channel.close()
-    let loops = entrance.loops
+    try await end(entrance.loops, limits)
+  }
+
+  private func end(_ loops: [LoopState], _ limits: Limits) async throws {
     for loop in loops { try await loop.eventLoop.submit { loop.drain() }.get() }
     let deadline = NIODeadline.now() + .seconds(Int64(limits.drainSeconds))
-    while try await openConnections() > 0, NIODeadline.now() < deadline {
+    while try await openConnections(loops) > 0, NIODeadline.now() < deadline {
       try await Task.sleep(for: .milliseconds(10))
     }
     for loop in loops { try await loop.eventLoop.submit { loop.abortAll() }.get() }
   }
 
-  private func openConnections() async throws -> Int {
+  private func openConnections(_ loops: [LoopState]) async throws -> Int {
     var open = 0
-    for loop in entrance.loops {
+    for loop in loops {
       open += try await loop.eventLoop.submit { loop.connectionCount }.get()
     }
     return open

@@ -31,6 +31,8 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
 
   private var lanes: [Lane] = []
   var pages = PageQueue()
+  /// Requests for a snapshot that is being made; each connection has one at most.
+  var snapshotWaiters: [StandardLane] = []
   /// Reads that wait until a version is readable, and the feeds.
   let waiters: VersionWaiters
   /// Writes that wait until other members have them.
@@ -163,6 +165,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   func drain() {
     isDraining = true
     drainPages()
+    drainSnapshots()
     for lane in Array(lanes) { lane.drain() }
     giveUpWaitingReads()
     quorumWaiters.giveUp()

@@ -173,6 +173,8 @@ extension StartProgress {
     let (phase, done, total) = now
     return switch phase {
     case .opening: "opening the data directory"
+    case .copying:
+      total > 0 ? "copying, \(done) of \(total) bytes" : "copying: the leader is asked"
     case .snapshot: "snapshot \(total > 0 ? done * 100 / total : 100) %"
     case .log: "log, \(done) of \(total) bytes"
     case .finishing: "the log has been read"

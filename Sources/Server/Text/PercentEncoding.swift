@@ -44,6 +44,14 @@ package enum PercentEncoding {
   }
 
   @inline(__always)
+  /// A text as it stands in a query string.
+  static func encode(_ text: String) -> String {
+    var buffer = ByteBuffer()
+    var text = text
+    text.withUTF8 { encode(UnsafeRawBufferPointer($0), into: &buffer) }
+    return String(buffer: buffer)
+  }
+
   private static func marks(_ word: ByteWord, plusIsSpace: Bool) -> UInt64 {
     let percents = word.marks(equalTo: 0x25)
     return plusIsSpace ? percents | word.marks(equalTo: 0x2B) : percents

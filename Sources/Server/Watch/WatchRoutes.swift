@@ -34,7 +34,7 @@ extension LoopState {
       return .now(answer)
     }
     guard !isDraining else { return .now(watchUnavailable("the node is stopping")) }
-    let current = store.epochs.last!.epoch
+    let current = store.epoch
     let encoder = ChangeEncoder(from: from ?? applied + 1, prefix: prefix, epoch: current)
     // A number that is not there yet is waited for, from here.
     let start = min(from ?? .max, applied + 1)

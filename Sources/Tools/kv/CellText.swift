@@ -64,7 +64,7 @@ extension CellText {
     return "\(tenths / 10).\(tenths % 10) \(units[unit])"
   }
 
-  private static func time(seconds: UInt64) -> String {
+  static func time(seconds: UInt64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400)
     return if days > 0 {
       "\(days) d \(hours % 24) h"

@@ -1,5 +1,5 @@
 /// Any JSON.
-enum JSONValue: Decodable {
+enum JSONValue: Decodable, Sendable {
   case null
   case bool(Bool)
   case unsigned(UInt64)

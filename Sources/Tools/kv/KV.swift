@@ -9,7 +9,7 @@ struct KV: AsyncParsableCommand {
       """,
     version: Version.current,
     subcommands: [
-      ServeCommand.self, GetCommand.self, SetCommand.self, DeleteCommand.self, StatusCommand.self,
-      SnapshotCommand.self, BackupCommand.self,
+      ServeCommand.self, ClusterCommand.self, GetCommand.self, SetCommand.self, DeleteCommand.self,
+      StatusCommand.self, SnapshotCommand.self, BackupCommand.self, ConfigCommand.self,
     ])
 }

@@ -55,9 +55,11 @@ enum Output {
   }
 
   /// Whether a person reads it who has not asked for no colours (https://no-color.org).
-  static var hasColors: Bool {
+  static var hasColors: Bool { hasColors(on: STDOUT_FILENO) }
+
+  static func hasColors(on descriptor: CInt) -> Bool {
     let refusal = ProcessInfo.processInfo.environment["NO_COLOR"] ?? ""
-    return isatty(STDOUT_FILENO) == 1 && refusal.isEmpty
+    return isatty(descriptor) == 1 && refusal.isEmpty
   }
 }
 

@@ -24,10 +24,11 @@ struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve", abstract: "Runs one node.",
     discussion: """
-      Without a configuration it serves one shard from ./data at 127.0.0.1:8080. There is no \
-      authentication yet: whoever reaches the address can read and change everything.
+      Without a configuration it serves one shard from ./data at 127.0.0.1:8080. With one, it is the node \
+      whose address --http-addr is. There is no authentication yet: whoever reaches the address can read \
+      and change everything.
 
-      Environment: PORT, NODE_ID and FAST_LANE are defaults; a flag beats them. With PORT alone the \
+      Environment: PORT, NODE_ID, FAST_LANE, W and R are defaults; a flag beats them. With PORT alone the \
       data directory is ./data/PORT.
       """)
 
@@ -40,6 +41,8 @@ struct ServeCommand: AsyncParsableCommand {
     name: [.customLong("http-addr"), .customLong("http-address")],
     help: ArgumentHelp("Where to listen. (default: 127.0.0.1:8080)", valueName: "host:port"))
   var address: String?
+
+  @OptionGroup var place: PlaceOptions
 
   @Option(
     name: .customLong("sync"),
@@ -73,6 +76,12 @@ struct ServeCommand: AsyncParsableCommand {
     help: "Puts are refused when keys and values take that much, as 4GiB. (default: no bound)")
   var maxMemory: ByteCount?
 
+  @Option(
+    help: ArgumentHelp(
+      "A replica that is further behind its leader is not ready. (default: no bound)",
+      valueName: "seconds"))
+  var maxLag: Int?
+
   @Option(help: "A connection on which nothing happens is closed after that many seconds.")
   var idleSeconds = Limits().idleSeconds
 
@@ -82,9 +91,15 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "text, json.")
   var logFormat = LineLogHandler.Format.text
 
+  @Flag(help: "Stop, as at SIGTERM, when standard input ends: for what starts nodes, and may die.")
+  var stopWithInput = false
+
   func validate() throws {
     if let threads, !(1...1_024).contains(threads) {
       throw ValidationError("--threads must be from 1 to 1024")
+    }
+    if let maxLag, !(1...86_400).contains(maxLag) {
+      throw ValidationError("--max-lag must be from 1 to 86400 seconds")
     }
     guard (1...86_400).contains(idleSeconds) else {
       throw ValidationError("--idle-seconds must be from 1 to 86400")
@@ -96,12 +111,16 @@ struct ServeCommand: AsyncParsableCommand {
     guard (1...Format.valueBytesMax).contains(maxValueBytes.bytes) else {
       throw ValidationError("--max-value-bytes must be from 1 to \(Format.valueBytesMax)")
     }
-    _ = try settings(ProcessInfo.processInfo.environment)
+    let environment = ProcessInfo.processInfo.environment
+    _ = try address(in: environment)
+    _ = try place.quorums(in: environment)
+    _ = try usesFastLane(in: environment)
   }
 
   func run() async throws {
     signal(SIGPIPE, SIG_IGN)
     ProcessMemory.configure()
+    if stopWithInput { StandardInput.stopAtEnd() }
     let handler = LineLogHandler(format: logFormat, level: logLevel.level)
     var logger = Logger(label: "shiplog") { _ in handler }
     logger.logLevel = logLevel.level
@@ -141,37 +160,46 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func settings(_ environment: [String: String]) throws -> Configuration {
-    var address = self.address ?? "127.0.0.1:8080"
-    var source = "--http-addr"
-    var directory = dataDirectory ?? "./data"
-    if let port = environment["PORT"], self.address == nil {
-      address = "127.0.0.1:\(port)"
-      source = "PORT"
-      if dataDirectory == nil { directory = "./data/\(port)" }
-    }
-    let parsed: NodeAddress
-    do {
-      parsed = try NodeAddress(parsing: address)
-    } catch {
-      throw ValidationError("\(source): \(error)")
-    }
+    let given = try address(in: environment)
+    let node = try place.find(address: given.map { "\($0)" }, environment)
+    let address = try node.map { try NodeAddress(parsing: $0.place.address) } ?? given
     var configuration = Configuration(
-      dataDirectory: directory, host: parsed.host, port: Int(parsed.port))
+      dataDirectory: dataDirectory ?? defaultDataDirectory(environment),
+      host: address?.host ?? "127.0.0.1", port: Int(address?.port ?? 8080))
     configuration.syncPolicy = syncPolicy.policy
     configuration.segmentBytes = UInt64(segmentBytes.bytes)
     configuration.snapshotLogBytes = UInt64(snapshotWalBytes.bytes)
     configuration.retainBytes = UInt64(walRetainBytes.bytes)
     configuration.dialect = dialect
-    configuration.usesFastLane = try fastLane.map { $0 == .on } ?? Self.fastLane(in: environment)
+    configuration.usesFastLane = try usesFastLane(in: environment)
     configuration.threads = threads
     configuration.memoryBytesMax = maxMemory?.bytes
+    configuration.lagSecondsMax = maxLag
     configuration.nodeID = environment["NODE_ID"]
     configuration.limits.valueBytesMax = maxValueBytes.bytes
     configuration.limits.idleSeconds = idleSeconds
+    node?.apply(to: &configuration)
     return configuration
   }
 
-  private static func fastLane(in environment: [String: String]) throws -> Bool {
+  /// Where to listen; nil when nobody said.
+  private func address(in environment: [String: String]) throws -> NodeAddress? {
+    let port = address == nil ? environment["PORT"] : nil
+    guard let text = address ?? port.map({ "127.0.0.1:\($0)" }) else { return nil }
+    do {
+      return try NodeAddress(parsing: text)
+    } catch {
+      throw ValidationError("\(port == nil ? "--http-addr" : "PORT"): \(error)")
+    }
+  }
+
+  private func defaultDataDirectory(_ environment: [String: String]) -> String {
+    guard let port = environment["PORT"], address == nil else { return "./data" }
+    return "./data/\(port)"
+  }
+
+  private func usesFastLane(in environment: [String: String]) throws -> Bool {
+    if let fastLane { return fastLane == .on }
     guard let text = environment["FAST_LANE"] else { return true }
     guard let value = Switch(rawValue: text) else {
       throw ValidationError("FAST_LANE must be on or off, not \"\(text)\"")

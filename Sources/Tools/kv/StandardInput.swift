@@ -6,6 +6,8 @@
   import Darwin
 #endif
 
+import WAL
+
 enum StandardInput {
   /// No node takes a larger value: it would not fit into a frame of the log.
   private static let bytesMax = 32 << 20
@@ -20,6 +22,20 @@ enum StandardInput {
       }
     }
     return bytes
+  }
+
+  /// Sends this process SIGTERM when standard input ends, or cannot be read. What comes is not looked at.
+  static func stopAtEnd() {
+    _ = ThreadHandle {
+      var room = [UInt8](repeating: 0, count: 4_096)
+      while true {
+        let count = room.withUnsafeMutableBytes {
+          systemRead(STDIN_FILENO, $0.baseAddress, $0.count)
+        }
+        if count == 0 || count < 0 && errno != EINTR { break }
+      }
+      kill(getpid(), SIGTERM)
+    }
   }
 
   private static func next() throws -> [UInt8]? {

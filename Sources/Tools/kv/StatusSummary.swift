@@ -1,6 +1,8 @@
 /// A node's status for a person: a line a field, and a table for each list of objects.
 struct StatusSummary {
-  var hasColors: Bool
+  private let output: TableText
+
+  init(hasColors: Bool) { output = TableText(hasColors: hasColors) }
 
   /// A field behind the names of what it is in: `sequence.appended`.
   private typealias Field = (name: String, value: JSONValue)
@@ -14,10 +16,11 @@ struct StatusSummary {
     var text = ""
     for (name, value) in lines {
       let value = CellText(name: name, value: value)
-      text += paint(padded(name, to: width), .bold) + "  " + paint(value.text, value.color) + "\n"
+      text += output.paint(output.padded(name, to: width), .bold) + "  "
+      text += output.paint(value.text, value.color) + "\n"
     }
     for (name, value) in lists {
-      text += paint(name, .bold) + "\n" + table(Self.rows(of: value) ?? [])
+      text += output.paint(name, .bold) + "\n" + table(Self.rows(of: value) ?? [])
     }
     return text
   }
@@ -30,27 +33,7 @@ struct StatusSummary {
         CellText(name: column, value: row.first { $0.name == column }?.value ?? .null)
       }
     }
-    let widths = columns.indices.map { index in
-      max(columns[index].count, cells.map { $0[index].text.count }.max() ?? 0)
-    }
-    func line(_ cells: [CellText]) -> String {
-      let parts = cells.indices.map { index in
-        // Nothing behind the last one.
-        let width = index == cells.indices.last ? 0 : widths[index]
-        return paint(padded(cells[index].text, to: width), cells[index].color)
-      }
-      return "  " + parts.joined(separator: "  ") + "\n"
-    }
-    let head = line(columns.map { CellText(text: $0, color: .dim) })
-    return cells.reduce(head) { $0 + line($1) }
-  }
-
-  private func padded(_ text: String, to width: Int) -> String {
-    text + String(repeating: " ", count: max(0, width - text.count))
-  }
-
-  private func paint(_ text: String, _ color: CellText.Color) -> String {
-    hasColors && color != .plain ? "\u{1B}[\(color.rawValue)m\(text)\u{1B}[0m" : text
+    return output.text(columns, cells)
   }
 
   // MARK: - Structure

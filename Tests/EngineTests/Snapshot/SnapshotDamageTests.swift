@@ -1,4 +1,5 @@
 import Engine
+import Glibc
 import SimulatedDisk
 import Testing
 import WAL
@@ -155,6 +156,72 @@ struct SnapshotDamageTests {
       try node.start()
       node.expectAll("later")
     }
+  }
+
+  /// The segments that the newest snapshot covers.
+  private func covered(_ node: SnapshotNode) throws -> [SegmentFile] {
+    let all = try segments(node.disk)
+    let newest = sequence(node.snapshotFiles[1])
+    return zip(all, all.dropFirst()).filter { $1.firstSequence! <= newest + 1 }.map(\.0)
+  }
+
+  @Test("takes writes when damaged covered log cannot be put away, and says so")
+  func noQuarantine() throws {
+    let original = try killed()
+    let segment = try covered(original)[1]
+    let node = original.copy { flip($0, segment.path, 64 + 100) }
+    try node.start()
+    node.disk.fault = { call, path in
+      call == .rename && path == segment.path ? .fail(EXDEV) : nil
+    }
+    node.store!.step()
+    #expect(
+      node.observer.errors.withLock { $0 }.contains(
+        .system(.rename, path: segment.path, errno: EXDEV)))
+    #expect(node.observer.moved.withLock { $0.isEmpty } && node.put("key-0"))
+    node.disk.fault = { _, _ in nil }
+    node.kill()
+    try node.start()
+    node.store!.step()
+    #expect(!node.observer.moved.withLock { $0.isEmpty })
+    node.expectAll("later")
+  }
+
+  @Test("looks through the rest of its covered log when a segment of that is given up meanwhile")
+  func retiredMeanwhile() throws {
+    let original = SnapshotNode(SimulatedDisk(seed: 1), snapshotLogBytes: 1 << 30)
+    try original.start()
+    // Keeps the log that no snapshot needs; only as long as the process lives.
+    let leases = original.store!.snapshots.leases
+    try #require(leases.take("copy", sequence: 0, snapshot: nil, seconds: 1_000))
+    original.write(20, stepEach: 100)
+    let older = try original.snapshot()
+    original.write(24, stepEach: 100)
+    try original.snapshot()
+    original.write(9, stepEach: 100)
+    original.kill()
+    let covered = try covered(original)
+    try #require(covered[1].firstSequence! <= older.sequence)
+    let damaged = covered.filter { $0.firstSequence! > older.sequence }[1].path
+    let node = original.copy { flip($0, damaged, 64 + 100) }
+    try node.start()
+    // As the thread that disposes of it does it.
+    var isGone = false
+    node.disk.fault = { [disk = node.disk] call, path in
+      if call == .open, path == covered[0].path, !isGone {
+        isGone = true
+        disk.delete(path)
+      }
+      return nil
+    }
+    node.store!.step()
+    #expect(isGone && node.observer.errors.withLock { $0 } == [])
+    let place = "/data/quarantine/" + name(damaged)
+    #expect(node.observer.moved.withLock { $0.contains(place) })
+    node.disk.fault = { _, _ in nil }
+    node.kill()
+    try node.start()
+    node.expectAll("later")
   }
 
   @Test(

@@ -104,6 +104,24 @@ import Testing
   }
 
   @Test(arguments: ConfiguredLane.allCases)
+  func whoeverWaitsForASnapshotIsToldThatThereIsNone(lane: ConfiguredLane) async throws {
+    // As much as takes seconds at the rate at which snapshots are made.
+    let node = try await RunningNode.start(lane)
+    let client = try node.connect()
+    let value = String(repeating: "v", count: 16 << 20)
+    for number in 0..<6 {
+      try await #expect(client.ask("PUT", "/kv/\(number)", body: value).status == 201)
+    }
+    try client.send("POST", "/admin/snapshot")
+    let watcher = try node.connect()
+    while try await !watcher.ask("GET", "/status").text.contains("\"progress\"") {}
+    async let stopping: Void = node.stop()
+    let answer = try await client.answer()
+    #expect(answer.status == 503 && answer.text.contains("stopping"), "\(answer.text)")
+    try await stopping
+  }
+
+  @Test(arguments: ConfiguredLane.allCases)
   func whoeverDoesNotEndIsCutOff(lane: ConfiguredLane) async throws {
     let node = try await RunningNode.start(lane) { $0.limits.drainSeconds = 1 }
     let slow = try node.connect()

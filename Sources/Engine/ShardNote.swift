@@ -1,0 +1,82 @@
+import Sharding
+import WAL
+
+/// Which shard's keys a data directory holds, in a small file of it, `shard`.
+///
+/// One line, `INDEX of COUNT HASH CHECK`: the last is a checksum of the text before it.
+package struct ShardNote: Hashable, Sendable {
+  package static let fileName = "shard"
+
+  package var index: UInt32
+  package var count: UInt32
+  package var hash: ShardHash
+
+  package init(index: UInt32, count: UInt32, hash: ShardHash) {
+    self.index = index
+    self.count = count
+    self.hash = hash
+  }
+
+  /// Whether what is held here has every key of another shard: of one that is cut out of this one by
+  /// multiplying the number of shards, or of this one itself.
+  package func covers(_ other: ShardNote) -> Bool {
+    hash == other.hash && other.count.isMultiple(of: count) && other.index % count == index
+  }
+
+  // MARK: - The file
+
+  /// What the note in a data directory says; nil when there is none.
+  ///
+  /// - Throws: `invalidFile` for a note that is not whole; that of a system call.
+  package static func read(
+    in directory: String, fileSystem: any FileSystem
+  ) throws(WALError) -> ShardNote? {
+    let path = directory + "/" + fileName
+    let bytes: [UInt8]
+    do {
+      bytes = try fileSystem.open(path, .readOnly).bytes(count: 4 << 10)
+    } catch {
+      guard error.isNotFound else { throw error }
+      return nil
+    }
+    let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
+    guard let note = ShardNote(String(decoding: line, as: UTF8.self)) else {
+      throw .invalidFile(
+        path: path, offset: 0,
+        reason: "damaged: it does not say which shard this directory holds. Restore the file, or "
+          + "remove it if the configuration is the one that the directory was made with")
+    }
+    return note
+  }
+
+  /// Makes the note durable in a data directory. It appears whole or not at all.
+  package func write(in directory: String, fileSystem: any FileSystem) throws(WALError) {
+    let path = directory + "/" + Self.fileName
+    let file = try fileSystem.open(path + ".tmp", .createOrOpen)
+    // What a crash left behind may be longer; a line ends the note.
+    try file.writeAll(Array((text + "\n").utf8), at: 0)
+    try file.sync()
+    try fileSystem.rename(path + ".tmp", to: path)
+    try fileSystem.syncDirectory(directory)
+  }
+
+  package var text: String {
+    let said = "\(index) of \(count) \(hash.name)"
+    let bytes = Array(said.utf8)
+    return "\(said) \(hexadecimal(Checksum.unseeded(bytes.span.bytes)))"
+  }
+
+  /// Nil when the text is not of that form.
+  package init?(_ text: String) {
+    let words = text.split(separator: " ", omittingEmptySubsequences: false)
+    guard words.count == 5, let index = UInt32(words[0]), let count = UInt32(words[2]),
+      index < count, let hash = ShardHash(name: String(words[3]))
+    else { return nil }
+    self.init(index: index, count: count, hash: hash)
+    guard self.text == text else { return nil }
+  }
+}
+
+extension ShardNote: CustomStringConvertible {
+  package var description: String { "shard \(index) of \(count) (\(hash.name))" }
+}

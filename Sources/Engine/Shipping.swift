@@ -1,0 +1,67 @@
+import WAL
+
+/// Who gets a batch of frames back. Called on the committer's thread, or, once that has ended, within
+/// `ship`: hand it over, and return.
+public protocol FrameBatchOwner: AnyObject, Sendable {
+  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome)
+}
+
+/// What became of frames that came from another node.
+public enum ShippingOutcome: Sendable {
+  /// Durable, as far as the sync policy asks for that, and applied: all of them.
+  case applied(LogPosition)
+  /// The disk has no room. The log, and the state, end there.
+  case diskFull(at: LogPosition)
+  /// The log takes nothing more.
+  case stopped
+}
+
+/// The committer's work on a copy: frames that come from another node are written as they are, synced,
+/// and applied.
+extension CommitterWork {
+  package mutating func ship(_ batch: FrameBatch) -> ShippingOutcome {
+    guard let epochs = options.copies, !hasFailed else { return .stopped }
+    let start = clock.monotonicNanoseconds()
+    var written = 0
+    var isFull = false
+    do throws(WALError) {
+      do throws(WALError) {
+        while written < batch.count { written = try log.append(batch, from: written) }
+      } catch .diskFull {
+        isFull = true
+      }
+      if written > 0, options.syncPolicy == .always { try log.sync() }
+      let synced = clock.monotonicNanoseconds()
+      try apply(batch, written, epochs)
+      report(batch, written, from: start, synced: synced)
+    } catch {
+      fail(error)
+      return .stopped
+    }
+    return isFull ? .diskFull(at: log.position) : .applied(log.position)
+  }
+
+  /// Makes the first frames of the batch visible.
+  private mutating func apply(
+    _ batch: FrameBatch, _ count: Int, _ epochs: EpochHistory
+  ) throws(WALError) {
+    guard count > 0 else { return }
+    var replay = Replay(index: index, epochs: epochs)
+    for number in 0..<count {
+      try replay.apply(batch.headers[number], batch.records(number).bytes)
+    }
+    for sequence in replay.digestMismatches { observer?.stateDiffers(at: sequence) }
+    setApplied()
+  }
+
+  private func report(_ batch: FrameBatch, _ count: Int, from start: UInt64, synced: UInt64) {
+    guard count > 0 else { return }
+    observer?.committed(
+      CommitReport(
+        records: batch.headers[..<count].reduce(0) { $0 + Int($1.recordCount) },
+        bytes: batch.headers[..<count].reduce(0) { $0 + $1.recordsBytes }, gatherNanoseconds: 0,
+        writeNanoseconds: synced - start,
+        syncNanoseconds: options.syncPolicy == .always ? log.lastSyncNanoseconds : 0,
+        applyNanoseconds: clock.monotonicNanoseconds() - synced))
+  }
+}

@@ -1,0 +1,63 @@
+import Client
+import Engine
+import NIOCore
+import WAL
+
+/// Tells a leader how far this node is: one acknowledgement at a time, always the newest.
+///
+/// Belongs to its event loop.
+final class Acknowledger {
+  private static let timeout = TimeAmount.seconds(5)
+  /// Between two of them, so that a busy stream does not cost a request a commit.
+  private static let pause = TimeAmount.milliseconds(1)
+  private static let pauseBehindFailure = TimeAmount.milliseconds(500)
+
+  private let leader: NodeAddress
+  private let id: String
+  private let origin: UInt64
+  private let loop: any EventLoop
+  private let pool: KVPool
+  private var newest: LogPosition?
+  private var told: LogPosition?
+  private var isBusy = false
+  private var isStopped = false
+
+  init(_ leader: NodeAddress, id: String, origin: UInt64, loop: any EventLoop, pool: KVPool) {
+    self.leader = leader
+    self.id = id
+    self.origin = origin
+    self.loop = loop
+    self.pool = pool
+  }
+
+  /// Everything up to there is durable and applied here.
+  func applied(_ position: LogPosition) {
+    newest = position
+    tell()
+  }
+
+  func stop() { isStopped = true }
+
+  private func tell() {
+    guard !isBusy, !isStopped, let newest, newest != told else { return }
+    isBusy = true
+    let request = KVRequest(
+      .POST,
+      "/wal/ack?replica=\(PercentEncoding.encode(id))&epoch=\(newest.epoch.text)&seq=\(newest.sequence)"
+        + "&crc=\(hexadecimal(newest.crc))&origin=\(hexadecimal(origin))", isIdempotent: true)
+    pool.execute(request, on: leader, deadline: .now() + Self.timeout, eventLoop: loop)
+      .assumeIsolated().whenComplete { result in
+        var pause = Self.pauseBehindFailure
+        if case .success(let answer) = result, answer.status == 204 {
+          self.told = newest
+          pause = Self.pause
+        }
+        // One that was refused or lost is not repeated: a later one says more, and a leader that has
+        // this one in its history takes it.
+        self.loop.assumeIsolated().scheduleTask(in: pause) {
+          self.isBusy = false
+          self.tell()
+        }
+      }
+  }
+}

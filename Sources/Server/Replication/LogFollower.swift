@@ -1,0 +1,347 @@
+import Client
+import Engine
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import Synchronization
+import WAL
+
+/// Follows a leader's log: the shell around `FollowerState`.
+///
+/// Frames are checked on the event loop and gathered while the committer writes those before them;
+/// what is gathered, and what the committer has, are bounded: above that nothing is read from the
+/// connection, and the leader, which serves a slow follower from its disk, is not held up.
+///
+/// `@unchecked Sendable`: touched on the event loop only, but for `shipped`, which hands over, and
+/// `report`.
+final class LogFollower: FrameBatchOwner, @unchecked Sendable {
+  /// Why following ended by itself.
+  enum Ending: Sendable {
+    /// A snapshot of the leader's is needed.
+    case copy
+    /// What is here has to be put away first.
+    case startOver(String)
+  }
+
+  /// Frames that are gathered while others are written; one frame may come on top.
+  private static let gatheredBytesMax = 4 << 20
+  private static let connectSeconds: Int64 = 2
+
+  let leader: NodeAddress
+  private let id: String
+  private let store: Store
+  private let loop: any EventLoop
+  private let logger: Logger
+  private let metrics: ServerMetrics
+  private let acknowledger: Acknowledger
+  private let ended: @Sendable (Ending) -> Void
+  private let latest: Mutex<FollowerReport>
+
+  private var state: FollowerState
+  private var stream = FrameStream()
+  private var channel: (any Channel)?
+  private var refusal: (status: Int, body: ByteBuffer)?
+  private var gathered = FrameBatch()
+  private var spare: FrameBatch? = FrameBatch()
+  private var isShipping = false
+  private var shippedBytes = 0
+  private var isReadHeld = false
+  private var timer: Scheduled<Void>?
+  private var isStopped = false
+  private var saidAlarm: String?
+  /// Where the state was found to be another than the leader's.
+  private var differsAt: UInt64?
+
+  /// - Parameter ended: called once, on the event loop, when following cannot go on as it is.
+  init(
+    _ leader: NodeAddress, id: String, node: NodeState, loop: any EventLoop, pool: KVPool,
+    ended: @escaping @Sendable (Ending) -> Void
+  ) {
+    self.leader = leader
+    self.id = id
+    store = node.store
+    metrics = node.metrics
+    logger = node.logger
+    self.loop = loop
+    self.ended = ended
+    let applied = store.feed.end
+    state = FollowerState(
+      applied: applied, origin: store.origin, now: Self.now, jitter: .random(in: 0 ... .max))
+    acknowledger = Acknowledger(leader, id: id, origin: store.origin, loop: loop, pool: pool)
+    latest = Mutex(FollowerReport(leader: "\(leader)", state, pendingBytes: 0))
+  }
+
+  private static var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
+
+  /// What `/status` says of it.
+  var report: FollowerReport { latest.withLock { $0 } }
+
+  func start() {
+    loop.execute { self.arm() }
+  }
+
+  /// Ends the connection. What the committer has is applied.
+  func stop() -> EventLoopFuture<Void> {
+    loop.submit {
+      self.isStopped = true
+      self.timer?.cancel()
+      self.acknowledger.stop()
+      self.channel?.close(promise: nil)
+      self.channel = nil
+    }
+  }
+
+  // MARK: - The state machine
+
+  private func arm() {
+    timer?.cancel()
+    publish()
+    guard !isStopped, let deadline = state.deadline else { return }
+    timer = loop.assumeIsolated().scheduleTask(deadline: .uptimeNanoseconds(deadline)) {
+      self.tick()
+    }
+  }
+
+  private func tick() {
+    guard !isStopped else { return }
+    // A connection asks for what comes behind what is applied: first the committer is done.
+    if isShipping, channel == nil { return }
+    perform(state.tick(Self.now))
+    arm()
+  }
+
+  private func perform(_ action: FollowerState.Action?) {
+    switch action {
+    case nil: break
+    case .connect(let request): connect(request)
+    case .disconnect(let reason): disconnect(reason)
+    case .copy: end(.copy)
+    case .startOver(let reason): end(.startOver(reason))
+    }
+  }
+
+  private func end(_ ending: Ending) {
+    channel?.close(promise: nil)
+    channel = nil
+    isStopped = true
+    acknowledger.stop()
+    ended(ending)
+  }
+
+  private func disconnect(_ reason: String) {
+    guard let channel else { return }
+    self.channel = nil
+    channel.close(promise: nil)
+    connectionEnded(reason)
+  }
+
+  private func connectionEnded(_ reason: String) {
+    gathered.removeAll()
+    isReadHeld = false
+    guard !isStopped else { return }
+    if case .streaming = state.phase {
+      logger.warning("the stream from \(leader) has ended: \(reason)")
+    }
+    state.closed(reason, Self.now)
+    arm()
+  }
+
+  private func publish() {
+    let report = FollowerReport(
+      leader: "\(leader)", state, pendingBytes: gathered.bytes + shippedBytes)
+    latest.withLock { $0 = report }
+    if let alarm = state.alarm, alarm != saidAlarm { logger.critical("\(alarm)") }
+    saidAlarm = state.alarm
+  }
+
+  // MARK: - The connection
+
+  private func connect(_ request: StreamRequest) {
+    stream = FrameStream()
+    refusal = nil
+    let bootstrap = ClientBootstrap(group: loop)
+      .connectTimeout(.seconds(Self.connectSeconds))
+      .channelOption(.autoRead, value: false)
+      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHTTPClientHandlers()
+          try channel.pipeline.syncOperations.addHandler(FollowerHandler(self))
+        }
+      }
+    bootstrap.connect(host: leader.host, port: Int(leader.port)).assumeIsolated().whenComplete {
+      switch $0 {
+      case .success(let channel):
+        guard !self.isStopped else { return channel.close(promise: nil) }
+        self.channel = channel
+        self.send(request, on: channel)
+      case .failure(let error):
+        guard !self.isStopped else { return }
+        let cause = FailureCause(connecting: error)
+        self.state.closed("\(self.leader) cannot be reached: \(cause)", Self.now)
+        self.arm()
+      }
+    }
+  }
+
+  private func send(_ request: StreamRequest, on channel: any Channel) {
+    var head = HTTPRequestHead(
+      version: .http1_1, method: .GET,
+      uri: "/wal/stream?from=\(request.from)&replica=\(PercentEncoding.encode(id))"
+        + (request.after.sequence > 0
+          ? "&crc=\(hexadecimal(request.after.crc))&epoch=\(request.after.epoch.text)" : "")
+        + (request.origin.map { "&origin=\(hexadecimal($0))" } ?? ""))
+    head.headers.add(name: "Host", value: "\(leader)")
+    channel.write(HTTPClientRequestPart.head(head), promise: nil)
+    channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
+    channel.read()
+  }
+
+  fileprivate func received(_ part: HTTPClientResponsePart) {
+    guard channel != nil else { return }
+    state.heard(Self.now)
+    switch part {
+    case .head(let head):
+      if head.status != .ok { refusal = (Int(head.status.code), ByteBuffer()) }
+    case .body(var bytes):
+      if refusal != nil {
+        if refusal!.body.readableBytes < 64 << 10 { refusal!.body.writeBuffer(&bytes) }
+      } else {
+        take(bytes)
+      }
+    case .end:
+      guard let refusal else { return disconnect("the leader has ended it") }
+      channel?.close(promise: nil)
+      channel = nil
+      perform(state.refused(StreamRefusal(refusal.status, refusal.body), Self.now))
+      arm()
+    }
+  }
+
+  fileprivate func readComplete() {
+    ship()
+    if gathered.bytes < Self.gatheredBytesMax { channel?.read() } else { isReadHeld = true }
+  }
+
+  fileprivate func inactive(_ channel: any Channel) {
+    guard let mine = self.channel, mine === channel else { return }
+    self.channel = nil
+    connectionEnded("the connection was closed")
+  }
+
+  fileprivate func failed(_ channel: any Channel, _ error: any Error) {
+    guard let mine = self.channel, mine === channel else { return channel.close(promise: nil) }
+    disconnect("\(error)")
+  }
+
+  // MARK: - Frames
+
+  private func take(_ bytes: ByteBuffer) {
+    bytes.withUnsafeReadableBytes { stream.feed($0) }
+    while channel != nil {
+      do throws(FrameStream.Failure) {
+        switch try stream.next() {
+        case .segment(let header): perform(state.opened(header, Self.now))
+        case .frame(let header):
+          state.frame(header)
+          stream.withFrame { gathered.append(header, $0) }
+        case .heartbeat(let header): heartbeat(header)
+        case nil: return
+        }
+      } catch {
+        return disconnect(
+          "what came behind sequence number \(state.received.sequence) is not a frame of this log: "
+            + "\(error.finding)")
+      }
+    }
+  }
+
+  private func heartbeat(_ header: FrameHeader) {
+    let told = stream.withRecords { DigestTold(parsing: $0) }
+    state.heartbeat(end: max(header.firstSequence - 1, told?.sequence ?? 0), Self.now)
+    // Nothing is being applied: the digest is that of what is applied.
+    if let told, !isShipping, gathered.isEmpty, told.sequence == state.applied.sequence,
+      told.digest != store.index.digest(), differsAt != told.sequence
+    {
+      differsAt = told.sequence
+      metrics.stateDiffers(at: told.sequence)
+    }
+    publish()
+  }
+
+  private func ship() {
+    guard !isShipping, !gathered.isEmpty, let next = spare else { return }
+    let batch = gathered
+    gathered = next
+    spare = nil
+    isShipping = true
+    shippedBytes = batch.bytes
+    store.committer.ship(batch, for: self)
+  }
+
+  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
+    loop.execute { self.takeBack(batch, outcome) }
+  }
+
+  private func takeBack(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
+    batch.removeAll()
+    spare = batch
+    isShipping = false
+    shippedBytes = 0
+    switch outcome {
+    case .applied(let position):
+      state.applied(position)
+      acknowledger.applied(position)
+    case .diskFull(let position):
+      state.applied(position)
+      acknowledger.applied(position)
+      disconnect("there is no room on this node's disk")
+    case .stopped:
+      disconnect("this node's log takes nothing more")
+    }
+    guard !isStopped else { return }
+    ship()
+    if isReadHeld, gathered.bytes < Self.gatheredBytesMax {
+      isReadHeld = false
+      channel?.read()
+    }
+    if channel == nil { arm() } else { publish() }
+  }
+}
+
+/// What a leader's heartbeat says of its state.
+private struct DigestTold {
+  let digest: Digest
+  /// What was applied then.
+  let sequence: UInt64
+
+  init?(parsing content: RawSpan) {
+    guard content.byteCount >= 16, let digest = Digest(encoded: content.extracting(0..<8)) else {
+      return nil
+    }
+    self.digest = digest
+    sequence = content.number(at: 8, as: UInt64.self)
+  }
+}
+
+/// Hands what comes over to the follower.
+private final class FollowerHandler: ChannelInboundHandler {
+  typealias InboundIn = HTTPClientResponsePart
+
+  private let follower: LogFollower
+
+  init(_ follower: LogFollower) { self.follower = follower }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    follower.received(unwrapInboundIn(data))
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) { follower.readComplete() }
+
+  func channelInactive(context: ChannelHandlerContext) { follower.inactive(context.channel) }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    follower.failed(context.channel, error)
+  }
+}

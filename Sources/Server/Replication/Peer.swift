@@ -1,0 +1,102 @@
+import Client
+import Engine
+import NIOCore
+import WAL
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// Another node of the shard, as it is asked before there is a stream.
+struct Peer {
+  let address: NodeAddress
+  let pool: KVPool
+
+  /// What `/status` says, as far as a copy wants to know it.
+  struct Status: Decodable, Sendable {
+    struct Log: Decodable, Sendable { let oldest_sequence: UInt64 }
+    struct Snapshot: Decodable, Sendable { let sequence: UInt64 }
+    struct Sequence: Decodable, Sendable {
+      let durable: UInt64
+      let applied: UInt64
+    }
+
+    let role: String
+    let epoch: UInt64
+    let epoch_node: String
+    let origin: String
+    let sequence: Sequence
+    let wal: Log
+    let snapshot: Snapshot
+
+    /// The log's id; nil when it cannot be read.
+    var originNumber: UInt64? { UInt64(origin, radix: 16) }
+    var epochOfLog: Epoch? {
+      UInt64(epoch_node, radix: 16).map { Epoch(number: epoch, node: $0) }
+    }
+  }
+
+  struct Unusable: Error, CustomStringConvertible {
+    let description: String
+  }
+
+  /// - Throws: `KVClientError` when it does not answer, `Unusable` when it answers something else.
+  func status(seconds: Int64 = 2) async throws -> Status {
+    let answer = try await ask(KVRequest(.GET, "/status"), seconds: seconds)
+    guard answer.status == 200 else {
+      throw Unusable(description: "\(address) answers \(answer.status)")
+    }
+    do {
+      return try JSONDecoder().decode(Status.self, from: Data(answer.body.readableBytesView))
+    } catch {
+      throw Unusable(description: "\(address) has a status that is not known: is it a node?")
+    }
+  }
+
+  func ask(_ request: KVRequest, seconds: Int64) async throws -> KVResponse {
+    try await pool.execute(request, on: address, deadline: .now() + .seconds(seconds)).get()
+  }
+}
+
+extension StreamRefusal {
+  private struct Body: Decodable {
+    let error: String?
+    let oldest: UInt64?
+    let epochs: [[Part]]?
+  }
+
+  /// A part of an epoch's entry: number, node, first sequence number.
+  private enum Part: Decodable {
+    case number(UInt64)
+    case text(String)
+
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.singleValueContainer()
+      if let number = try? container.decode(UInt64.self) {
+        self = .number(number)
+      } else {
+        self = .text(try container.decode(String.self))
+      }
+    }
+  }
+
+  init(_ status: Int, _ body: ByteBuffer) {
+    guard
+      let said = try? JSONDecoder().decode(Body.self, from: Data(body.readableBytesView))
+    else {
+      self.init(status: status, reason: "the leader answers \(status)")
+      return
+    }
+    var last: Epoch?
+    if let entry = said.epochs?.last, entry.count == 3, case .number(let number) = entry[0],
+      case .text(let text) = entry[1], let node = UInt64(text, radix: 16)
+    {
+      last = Epoch(number: number, node: node)
+    }
+    self.init(
+      status: status, reason: said.error ?? "the leader answers \(status)", lastEpoch: last,
+      oldest: said.oldest)
+  }
+}

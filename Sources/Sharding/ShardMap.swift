@@ -1,0 +1,55 @@
+/// Which shards there are, and which nodes they are on: the configuration, `sharding.json`.
+public struct ShardMap: Hashable, Sendable {
+  public enum Mode: Hashable, Sendable {
+    /// A leader takes the writes of its shard.
+    case leader
+    /// Every node takes writes.
+    case leaderless
+  }
+
+  public struct Shard: Hashable, Sendable {
+    public var name: String
+    public var index: Int
+    /// The addresses of its nodes, as `host:port`: the configured leader first, then its replicas; when
+    /// leaderless, equals. Never empty.
+    public var nodes: [String]
+    public var mode: Mode
+
+    /// The address of the node that leads first; nil when leaderless.
+    public var leader: String? { mode == .leader ? nodes[0] : nil }
+    /// Those that follow the leader; none when leaderless.
+    public var replicas: ArraySlice<String> { mode == .leader ? nodes.dropFirst() : [] }
+  }
+
+  public static let shardsMax = 1_024
+  public static let nodesPerShardMax = 64
+  public static let fileBytesMax = 1 << 20
+
+  /// Where it was read, for errors.
+  public var file: String
+  public var mode: Mode
+  public var hash: ShardHash
+  /// The nodes of a shard that must have a write before it is acknowledged.
+  public var writeQuorum: Int
+  /// The nodes of a shard that are asked for a read.
+  public var readQuorum: Int
+  /// By index. Never empty.
+  public var shards: [Shard]
+
+  /// The index of the shard that a key belongs to.
+  @inlinable
+  public func shard(of key: UnsafeRawBufferPointer) -> Int {
+    Int(truncatingIfNeeded: hash(key) % UInt64(truncatingIfNeeded: shards.count))
+  }
+
+  /// The addresses of all nodes, shard by shard.
+  public var addresses: [String] { shards.flatMap(\.nodes) }
+
+  public func shard(named name: String) throws(ShardMapError) -> Shard {
+    guard let shard = shards.first(where: { $0.name == name }) else {
+      throw ShardMapError(
+        file: file, place: "shards", .shardNotFound(name, names: shards.map(\.name)))
+    }
+    return shard
+  }
+}

@@ -1,0 +1,97 @@
+import ArgumentParser
+import Server
+import Sharding
+
+/// Which node of a configuration a process is.
+struct PlaceOptions: ParsableArguments {
+  @Option(
+    name: [.customLong("config-file"), .customLong("config")],
+    help: ArgumentHelp("The configuration of the cluster.", valueName: "sharding.json"))
+  var configFile: String?
+
+  @Option(help: "The name of the node's shard, where its address does not say it.")
+  var shard: String?
+
+  @Flag(help: "With --shard, at an address that is not in the configuration: one more replica.")
+  var replica = false
+
+  @Option(
+    name: [.customShort("w"), .customLong("write-quorum")],
+    help: "Nodes that must have a write before it is acknowledged. (default: 1)")
+  var writeQuorum: Int?
+
+  @Option(
+    name: [.customShort("r"), .customLong("read-quorum")],
+    help: "Nodes that are asked for a read. (default: 1)")
+  var readQuorum: Int?
+
+  func validate() throws {
+    guard configFile != nil || shard == nil && !replica else {
+      throw ValidationError("--shard and --replica need --config-file")
+    }
+  }
+
+  /// Those that were given, as flags or in the environment.
+  func quorums(in environment: [String: String]) throws -> (write: Int?, read: Int?) {
+    (
+      try Self.quorum(writeQuorum, "--write-quorum", environment, "W"),
+      try Self.quorum(readQuorum, "--read-quorum", environment, "R")
+    )
+  }
+
+  private static func quorum(
+    _ given: Int?, _ flag: String, _ environment: [String: String], _ variable: String
+  ) throws -> Int? {
+    let text = given.map { "\($0)" } ?? environment[variable]
+    guard let text else { return nil }
+    guard let number = Int(text), number >= 1 else {
+      throw ValidationError(
+        "\(given == nil ? variable : flag) must be a whole number from 1, not \"\(text)\"")
+    }
+    return number
+  }
+
+  /// What the configuration says about this node; nil without one.
+  ///
+  /// - Parameter address: where it listens; nil when nobody said.
+  func find(address: String?, _ environment: [String: String]) throws -> ConfiguredNode? {
+    let (write, read) = try quorums(in: environment)
+    guard let configFile else {
+      for (name, quorum) in [("write", write ?? 1), ("read", read ?? 1)] where quorum > 1 {
+        throw Output.failure(
+          "a \(name) quorum of \(quorum): there is one node only. Name the others with --config-file"
+        )
+      }
+      return nil
+    }
+    let map = try ConfigurationFile.read(configFile)
+    let place = try ConfigurationFile.refused { () throws(ShardMapError) in
+      try map.place(address: address, shard: shard, isReplica: replica)
+    }
+    if place.isListed, let id = environment["NODE_ID"], id != place.address {
+      throw Output.failure(
+        "NODE_ID is \(id.debugDescription), but the other nodes know this one by its address in "
+          + "\(configFile), \(place.address): unset it")
+    }
+    try map.requireSupport(
+      writeQuorum: write ?? map.writeQuorum, readQuorum: read ?? map.readQuorum)
+    return ConfiguredNode(map: map, place: place)
+  }
+}
+
+/// A node, and the configuration that it is of.
+struct ConfiguredNode {
+  var map: ShardMap
+  var place: NodePlace
+
+  func apply(to configuration: inout Configuration) {
+    let shard = place.shard
+    configuration.shardName = shard.name
+    configuration.shardIndex = UInt32(shard.index)
+    configuration.shardCount = UInt32(map.shards.count)
+    configuration.hash = map.hash
+    configuration.members = shard.nodes.map { Member(id: $0, address: $0) }
+    configuration.role = place.role == .leader ? .leader : .replica
+    if let leader = shard.leader, leader != place.address { configuration.leaderAddress = leader }
+  }
+}

@@ -1,0 +1,215 @@
+import Engine
+import SimulatedDisk
+import Synchronization
+import Testing
+import WAL
+
+/// Frames as they are shipped: the header, and the whole frame.
+private typealias Frames = [(header: FrameHeader, bytes: [UInt8])]
+
+/// A log that takes another one's frames, and the state behind it.
+private final class Copy {
+  let disk: SimulatedDisk
+  let index = Index()
+  let epochs = EpochHistory()
+  let recorder = CommitterFixture.Recorder()
+  let log: LogWriter
+  let report: RecoveryReport
+  private var work: CommitterWork
+
+  init(
+    _ disk: SimulatedDisk, origin: UInt64, base: LogBase? = nil, segmentBytes: UInt64 = 8_192,
+    policy: SyncPolicy = .always
+  ) throws(WALError) {
+    self.disk = disk
+    var options = LogOptions(dataDirectory: "/data", node: 9)
+    options.fileSystem = disk
+    options.usesThreads = false
+    options.segmentBytes = segmentBytes
+    options.syncPolicy = policy
+    options.origin = origin
+    options.isCopy = true
+    var replay = Replay(index: index, epochs: epochs)
+    (log, report) = try LogRecovery.open(options) { (header, records) throws(WALError) in
+      try replay.apply(header, records)
+    }
+    work = CommitterWork(
+      log: log, index: index,
+      options: CommitterWork.Options(syncPolicy: policy, copies: epochs), clock: options.clock,
+      observer: recorder)
+  }
+
+  func ship(_ frames: Frames.SubSequence) -> ShippingOutcome {
+    let batch = FrameBatch()
+    for frame in frames { batch.append(frame.header, frame.bytes.span.bytes) }
+    return work.ship(batch)
+  }
+
+  func submit(_ submission: Submission) { work.commit([submission]) { _ in } }
+  func tick() { _ = work.tick() }
+  func close() throws { try work.close().get() }
+}
+
+@Suite("A copy of a log")
+struct ShippingTests {
+  private static func frames(_ disk: SimulatedDisk) throws -> Frames {
+    var reader = try LogReader(directory: "/data/wal", fileSystem: disk)
+    var frames: Frames = []
+    while true {
+      switch try reader.next() {
+      case .frame(let header):
+        frames.append((header, reader.withFrame { $0.withUnsafeBytes { Array($0) } }))
+      case .damage(let damage): throw WALError.damaged(damage)
+      case .end: return frames
+      }
+    }
+  }
+
+  /// A node's life: puts, deletes, batches, keys that expire, marks, sealed segments, an epoch.
+  private static func original(seed: UInt64) throws -> (CommitterFixture, Frames) {
+    var random = SeededRandom(seed: seed)
+    let node = try CommitterFixture(SimulatedDisk(seed: seed), segmentBytes: 16_384)
+    for round in 0..<150 {
+      let key = "key-\(random.below(30))"
+      switch random.below(8) {
+      case 0: node.commit { $0.delete(key, node.index) }
+      case 1: node.commit { $0.batch([(key, "b\(round)"), ("other", nil)]) }
+      case 2:
+        let expiry = node.clock.wallMilliseconds + UInt64(random.below(400))
+        node.commit { $0.put(key, "t\(round)", node.index, expiry: expiry) }
+      case 3:
+        node.clock.advance(milliseconds: 150)
+        _ = node.work.tick()
+      case 4: try node.log.seal()
+      default:
+        node.commit { submission in
+          for _ in 0...random.below(4) {
+            submission.put(
+              "key-\(random.below(30))",
+              String(repeating: "v", count: random.below(900)), node.index)
+          }
+        }
+      }
+      while node.log.backgroundStep() {}
+    }
+    return (node, try frames(node.disk))
+  }
+
+  private static func expectEqual(_ copy: Copy, _ node: CommitterFixture, _ frames: Frames) throws {
+    #expect(copy.log.position == node.log.position && copy.log.origin == node.log.origin)
+    #expect(copy.index.digest() == node.index.digest())
+    #expect(copy.index.contents() == node.index.contents())
+    #expect(copy.epochs.all == node.epochs.all)
+    #expect(copy.recorder.mismatches.withLock { $0 } == [])
+    let copied = try Self.frames(copy.disk)
+    #expect(copied.map(\.header) == frames.map(\.header))
+    #expect(copied.map(\.bytes) == frames.map(\.bytes), "byte for byte")
+  }
+
+  @Test("is the original, frame by frame, whatever pieces it comes in", arguments: 0..<6)
+  func pieces(seed: UInt64) throws {
+    let (node, frames) = try Self.original(seed: seed)
+    var random = SeededRandom(seed: seed)
+    let copy = try Copy(SimulatedDisk(seed: seed), origin: node.log.origin)
+    #expect(copy.log.position == .start && copy.epochs.last == nil)
+    var next = 0
+    while next < frames.count {
+      let end = min(frames.count, next + 1 + random.below(12))
+      guard case .applied(let position) = copy.ship(frames[next..<end]) else {
+        throw WALError.setting("not applied")
+      }
+      #expect(position == frames[end - 1].header.position)
+      #expect(copy.index.appliedSequence == position.sequence)
+      next = end
+      if random.once(in: 5) { try copy.log.seal() }
+      copy.tick()
+      while copy.log.backgroundStep() {}
+    }
+    try Self.expectEqual(copy, node, frames)
+    try copy.close()
+    copy.disk.restartProcess()
+    let again = try Copy(copy.disk, origin: 0)
+    #expect(again.report.wasClean)
+    try Self.expectEqual(again, node, frames)
+  }
+
+  @Test(
+    "loses nothing that it has acknowledged, and goes on where it ended, whatever ends it",
+    arguments: 0..<40 as Range<UInt64>)
+  func crashes(seed: UInt64) throws {
+    let (node, frames) = try Self.original(seed: seed)
+    var random = SeededRandom(seed: seed)
+    let disk = SimulatedDisk(seed: seed + 1_000)
+    var acknowledged: UInt64 = 0
+    var ends = 0
+    while true {
+      let copy = try Copy(disk, origin: node.log.origin)
+      let position = copy.log.position
+      #expect(position.sequence >= acknowledged)
+      var next = frames.firstIndex { $0.header.firstSequence == position.sequence + 1 }
+      if position.sequence > 0 {
+        #expect(frames.contains { $0.header.position == position }, "a prefix of the original")
+      }
+      if ends < 12, random.once(in: 2) {
+        var left = random.below(40)
+        let isFull = random.once(in: 4)
+        disk.fault = { _, _ in
+          left -= 1
+          return left == 0 ? (isFull ? .fail(28) : .die) : nil
+        }
+      }
+      life: while let first = next {
+        let end = min(frames.count, first + 1 + random.below(9))
+        switch copy.ship(frames[first..<end]) {
+        case .applied(let position):
+          acknowledged = position.sequence
+          next = end == frames.count ? nil : end
+        case .diskFull(let position):
+          // What was written counts; the rest is shipped again.
+          acknowledged = position.sequence
+          next = frames.firstIndex { $0.header.firstSequence == position.sequence + 1 }
+        case .stopped: break life
+        }
+        while copy.log.backgroundStep() {}
+        if disk.isDead || (ends < 12 && random.once(in: 15)) { break life }
+      }
+      if next == nil, !disk.isDead {
+        try Self.expectEqual(copy, node, frames)
+        return
+      }
+      ends += 1
+      if random.once(in: 2) { disk.losePower() } else { disk.restartProcess() }
+    }
+  }
+
+  @Test("takes no writes of its own, and writes no marks")
+  func readOnly() throws {
+    let (node, frames) = try Self.original(seed: 1)
+    let copy = try Copy(SimulatedDisk(seed: 1), origin: node.log.origin)
+    _ = copy.ship(frames[...])
+    let submission = node.submission()
+    submission.put("mine", "value", copy.index)
+    copy.submit(submission)
+    guard case .readOnly = submission.requests[0].outcome else {
+      throw WALError.setting("it was taken")
+    }
+    copy.tick()
+    #expect(copy.log.position == node.log.position)
+  }
+
+  @Test("says so when its state is not the original's at a mark")
+  func differs() throws {
+    let (node, frames) = try Self.original(seed: 2)
+    node.clock.advance(milliseconds: 150)
+    node.commit { $0.put("last", "value", node.index) }
+    node.clock.advance(milliseconds: 150)
+    _ = node.work.tick()
+    let later = try Self.frames(node.disk)
+    let copy = try Copy(SimulatedDisk(seed: 2), origin: node.log.origin)
+    _ = copy.ship(frames[...])
+    #expect(copy.recorder.mismatches.withLock { $0 } == [])
+    copy.index.put(utf8("never written"), [], version: 1)
+    _ = copy.ship(later[frames.count...])
+    #expect(copy.recorder.mismatches.withLock { $0 } == [node.log.position.sequence])
+  }
+}
