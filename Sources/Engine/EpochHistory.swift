@@ -40,7 +40,7 @@ public final class EpochHistory: Sendable {
     }
   }
 
-  func begin(_ epoch: Epoch, at firstSequence: UInt64) {
+  package func begin(_ epoch: Epoch, at firstSequence: UInt64) {
     starts.withLock { starts in
       precondition(starts.last.map { $0.epoch < epoch && $0.firstSequence < firstSequence } ?? true)
       starts.append(Start(epoch: epoch, firstSequence: firstSequence))

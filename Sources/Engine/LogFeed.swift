@@ -113,7 +113,8 @@ public final class LogFeed: Sendable {
     _ cursor: inout LogCursor, bytesMax: Int,
     _ take: (FrameHeader, UnsafeRawBufferPointer) -> Bool
   ) throws(WALError) {
-    let limit = index.appliedSequence
+    // Not `appliedSequence`: what was read may be acknowledged, and is known by its position then.
+    let limit = end.sequence
     guard cursor.next <= limit else { return }
     var reader: LogReader
     if let bookmark = cursor.bookmark {
@@ -164,7 +165,7 @@ public final class LogFeed: Sendable {
     if let frame = recent.frame(holding: sequence) {
       return (frame.header, LogCursor(before: frame.header, nil))
     }
-    let limit = index.appliedSequence
+    let limit = end.sequence
     var reader = try LogReader(directory: directory, from: sequence, fileSystem: fileSystem)
     reader.searchesBehindEnd = false
     reader.limit = limit

@@ -62,6 +62,7 @@ final class CommitterFixture {
     log = try LogRecovery.open(options) { (header, records) throws(WALError) in
       try replay.apply(header, records)
     }.writer
+    if epochs.last?.epoch != log.epoch { epochs.begin(log.epoch, at: log.position.sequence) }
     feed = LogFeed(
       index: index, epochs: epochs, end: log.position, directory: "/data/wal", fileSystem: disk,
       recentBytesMax: recentBytesMax)

@@ -47,13 +47,30 @@ import WAL
     }
     try #expect(Self.oldest(node) > 1)
     #expect(node.store!.snapshots.heldLogBytes > 20_000)
-    node.store!.snapshots.leases.setFollowers { 1_000_000 }
-    let oldest = try Self.oldest(node)
-    #expect(
-      node.store!.snapshots.leases.take("copy", sequence: oldest, snapshot: nil, seconds: 1_000))
-    node.write(12)
-    try node.snapshot()
-    try #expect(Self.oldest(node) == oldest)
+    try node.stop()
+  }
+
+  @Test("is kept beside that which a copy holds, whichever goes back further")
+  func besideLeases() throws {
+    let node = SnapshotNode(SimulatedDisk(seed: 1))
+    try node.start()
+    let leases = node.store!.snapshots.leases
+    leases.setFollowers { 90 }
+    #expect(leases.take("copy", sequence: 30, snapshot: nil, seconds: 1_000))
+    func age() throws {
+      for _ in 0..<2 {
+        node.write(100)
+        try node.snapshot()
+      }
+    }
+    try age()
+    try #expect((2...31).contains(Self.oldest(node)))
+    leases.release("copy")
+    try age()
+    try #expect((32...91).contains(Self.oldest(node)))
+    #expect(leases.take("copy", sequence: 1_000, snapshot: nil, seconds: 1_000))
+    try age()
+    try #expect((32...91).contains(Self.oldest(node)))
     try node.stop()
   }
 }

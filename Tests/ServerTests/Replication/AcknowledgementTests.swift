@@ -115,6 +115,18 @@ import WAL
     }
   }
 
+  @Test("has not come from who copies a snapshot, which is shown as that")
+  func copying() async throws {
+    try await RunningNode.with(.fast) { node in
+      try await Self.write(node, 3)
+      try await #expect(node.ask("POST", "/admin/snapshot").status == 200)
+      try await #expect(node.ask("GET", "/snapshot?replica=copy").status == 200)
+      let status = try await node.ask("GET", "/status").text
+      #expect(status.contains(#""durable":null,"id":"copy","lag_bytes":null"#))
+      #expect(status.contains(#""state":"copying""#))
+    }
+  }
+
   @Test("and a stream are what the metrics of a replica are made of")
   func metrics() async throws {
     try await RunningNode.with(.fast) { node in

@@ -110,12 +110,31 @@ import WAL
       let value = String(repeating: "v", count: 1 << 20)
       var last: UInt64 = 0
       // More than memory keeps and the system takes for it.
-      for number in 0..<40 {
+      for number in 0..<24 {
         let answer = try await client.ask("PUT", "/kv/\(number % 2)", body: value)
         last = try #require(answer["x-kv-version"].flatMap { UInt64($0) })
       }
       let frames = try await slow.frames(through: last)
       Self.expectSame(frames, try node.log(), from: 1)
+    }
+  }
+
+  @Test("is cut off for a follower that takes nothing for too long")
+  func stalled() async throws {
+    func configure(_ configuration: inout Configuration) {
+      configuration.segmentBytes = 1 << 20
+      configuration.limits.logStreamStallSeconds = 1
+    }
+    try await RunningNode.with(.fast, configure) { node in
+      let slow = try await LogStreamClient(node, "from=1&replica=slow")
+      let client = try node.connect()
+      let value = String(repeating: "v", count: 1 << 20)
+      for number in 0..<24 {
+        try await #expect(client.ask("PUT", "/kv/\(number % 2)", body: value).status < 300)
+      }
+      try await node.awaitStatus(#""state":"offline""#)
+      try await #expect(node.ask("GET", "/metrics").text.contains("shiplog_log_streams 0\n"))
+      withExtendedLifetime(slow) {}
     }
   }
 
@@ -190,7 +209,7 @@ import WAL
   @Test("is gone where the log begins later, and the answer says where")
   func gone() async throws {
     try await RunningNode.with(.fast) { node in
-      for number in 0..<40 {
+      for number in 0..<24 {
         let value = String(repeating: "v", count: 1_000)
         try await #expect(node.ask("PUT", "/kv/\(number)", body: value).status == 201)
       }

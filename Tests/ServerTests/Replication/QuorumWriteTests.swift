@@ -70,7 +70,7 @@ import WAL
         }
         let client = try node.connect()
         try client.send(
-          write.method, write.target.replacing("KEY", with: key) + "w=2",
+          write.method, write.target.replacing("KEY", with: key) + "w=2&timeout_ms=600000",
           body: write.body.replacing("KEY", with: key))
         try await b.acknowledge(key)
         let answer = try await client.answer()
@@ -112,17 +112,13 @@ import WAL
       let c = try await Follower("c", of: node)
       for follower in [b, c] { try await follower.awaitStreaming() }
       let client = try node.connect()
-      var answer = try await client.ask("GET", "/set?key=some-key&value=v&w=3&timeout_ms=20")
+      let answer = try await client.ask("GET", "/set?key=some-key&value=v&w=3&timeout_ms=20")
       let version = try #require(answer["x-kv-version"])
       #expect(answer.status == 504 && answer["content-type"] == "application/json")
       #expect(
         answer.text == #"{"error":"written here at version \#(version), confirmed by 1 of 3","#
           + #""version":\#(version),"confirmed":1,"wanted":3}"#)
       try await #expect(client.ask("GET", "/kv/some-key").text == "v")
-      try client.send("PUT", "/kv/other-key?w=3&timeout_ms=2000", body: "v")
-      try await b.acknowledge("other-key")
-      answer = try await client.answer()
-      #expect(answer.status == 504 && answer.text.hasSuffix(#""confirmed":2,"wanted":3}"#))
     }
   }
 
@@ -187,7 +183,12 @@ import WAL
   )
   func byDefault(lane: ConfiguredLane) async throws {
     try await Self.with(lane, { $0.writeQuorum = 2 }) { node in
-      try await #expect(node.ask("PUT", "/kv/k", body: "v").status == 503)
+      // As they are, without an option: the frequent ones among them are the fast lane's otherwise.
+      for write in Self.writes {
+        let target = String(write.target.replacing("KEY", with: "k").dropLast())
+        try await #expect(
+          node.ask(write.method, target, body: write.body).status == 503, "\(target)")
+      }
       let b = try await Follower("b", of: node)
       try await b.awaitStreaming()
       let client = try node.connect()
@@ -195,7 +196,7 @@ import WAL
         let key = "the-key-\(number)"
         if write.target.hasPrefix("/delete") { continue }
         try client.send(
-          write.method, String(write.target.replacing("KEY", with: key).dropLast()),
+          write.method, write.target.replacing("KEY", with: key) + "timeout_ms=600000",
           body: write.body.replacing("KEY", with: key))
         try await b.acknowledge(key)
         try await #expect(client.answer().status == write.status, "\(write.target)")
@@ -207,20 +208,21 @@ import WAL
   @Test("is answered with what is known when the node stops, and its client gone does no harm")
   func stop() async throws {
     let node = try await RunningNode.start(.fast) {
-      $0.members = ["node", "b"].map { Member(id: $0, address: "\($0):1") }
+      $0.members = ["node", "b", "c"].map { Member(id: $0, address: "\($0):1") }
     }
     let b = try await Follower("b", of: node)
-    try await b.awaitStreaming()
+    let c = try await Follower("c", of: node)
+    for follower in [b, c] { try await follower.awaitStreaming() }
     let client = try node.connect()
-    try client.send("PUT", "/kv/the-key?w=2&timeout_ms=600000", body: "v")
+    try client.send("PUT", "/kv/the-key?w=3&timeout_ms=600000", body: "v")
     var gone: ClientConnection? = try node.connect()
     try gone?.send("PUT", "/kv/gone-key?w=2&timeout_ms=600000", body: "v")
-    while try await node.ask("GET", "/kv/the-key").status != 200 {}
+    try await b.acknowledge("the-key")
     while try await node.ask("GET", "/kv/gone-key").status != 200 {}
     gone = nil
     async let stopping: Void = node.stop()
     let answer = try await client.answer()
-    #expect(answer.status == 504 && answer.text.hasSuffix(#""confirmed":1,"wanted":2}"#))
+    #expect(answer.status == 504 && answer.text.hasSuffix(#""confirmed":2,"wanted":3}"#))
     try await stopping
   }
 }
