@@ -8,7 +8,7 @@ package struct CommitterWork: ~Copyable {
   let index: Index
   let options: Options
   /// Who follows the log; nil where nobody can.
-  private let feed: LogFeed?
+  let feed: LogFeed?
   weak let observer: (any CommitterObserver)?
   let clock: LogClock
 
@@ -249,7 +249,7 @@ package struct CommitterWork: ~Copyable {
   }
 
   /// What was written is durable, as far as the policy asks for that, and in the index.
-  func setApplied() {
+  private func setApplied() {
     index.setApplied(log.position.sequence)
     feed?.applied(
       log.position, bytes: log.writtenBytes, timeMilliseconds: log.frameTimeMilliseconds)

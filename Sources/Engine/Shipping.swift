@@ -47,11 +47,15 @@ extension CommitterWork {
   ) throws(WALError) {
     guard count > 0 else { return }
     var replay = Replay(index: index, epochs: epochs)
-    for number in 0..<count {
-      try replay.apply(batch.headers[number], batch.records(number).bytes)
+    let headers = batch.headers[..<count]
+    var bytes = log.writtenBytes - headers.reduce(0) { $0 + UInt64($1.frameBytes) }
+    for (number, header) in headers.enumerated() {
+      try replay.apply(header, batch.records(number).bytes)
+      bytes += UInt64(header.frameBytes)
+      // Each of them: whoever follows this node acknowledges any of them.
+      feed?.applied(header.position, bytes: bytes, timeMilliseconds: header.timeMilliseconds)
     }
     for sequence in replay.digestMismatches { observer?.stateDiffers(at: sequence) }
-    setApplied()
   }
 
   private func report(_ batch: FrameBatch, _ count: Int, from start: UInt64, synced: UInt64) {

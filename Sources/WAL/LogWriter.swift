@@ -204,6 +204,7 @@ public final class LogWriter {
         tap.wrote(header, batch.frame(number), next: bookmark(behind: header))
       }
       active!.end += UInt64(header.frameBytes)
+      writtenBytes += UInt64(header.frameBytes)
       position = header.position
     }
     epoch = position.epoch

@@ -199,7 +199,9 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   func read(then done: @escaping (WALError?) -> Void) {
     isReading = true
     let feed = feed
-    let start = Reading(cursor: cursor, encoder: encoder)
+    var begun = Reading(cursor: cursor, encoder: encoder)
+    swap(&begun.piece, &piece)
+    let start = begun
     // Called on the loop.
     nonisolated(unsafe) let done = done
     loop.node.feedReaders.run(on: loop.eventLoop) {

@@ -30,6 +30,12 @@ final class Acknowledger {
     self.pool = pool
   }
 
+  /// There is a new stream: the leader may not know anything.
+  func begin(at position: LogPosition) {
+    told = nil
+    applied(position)
+  }
+
   /// Everything up to there is durable and applied here.
   func applied(_ position: LogPosition) {
     newest = position

@@ -242,7 +242,10 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     while channel != nil {
       do throws(FrameStream.Failure) {
         switch try stream.next() {
-        case .segment(let header): perform(state.opened(header, Self.now))
+        case .segment(let header):
+          perform(state.opened(header, Self.now))
+          // What a leader has heard does not outlive its process.
+          if state.applied.sequence > 0 { acknowledger.begin(at: state.applied) }
         case .frame(let header):
           state.frame(header)
           stream.withFrame { gathered.append(header, $0) }

@@ -11,6 +11,8 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   /// Nothing has been said yet of how far the node is.
   private var isSilent = true
   private var beat: Scheduled<Void>?
+  /// A heartbeat goes before the next frame.
+  private var isBeatDue = false
   /// The last pair of a digest and its number that was had: right, if not the newest.
   private var state = (digest: Digest(), sequence: UInt64(0))
 
@@ -62,6 +64,7 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   }
 
   override func takesFrames(fromMemory: Bool) {
+    if isBeatDue, encoder.isBetween { writeSignOfLife() }
     guard let replica, fromMemory != isFromMemory else { return }
     isFromMemory = fromMemory
     if fromMemory { followers.caughtUp(replica) } else { followers.fellBehind(replica) }
@@ -71,17 +74,17 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
 
   private func scheduleBeat(in milliseconds: Int) {
     beat = loop.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(milliseconds))) {
-      self.lookForSilence()
+      self.sendBeat()
     }
   }
 
-  /// Sends a heartbeat when nothing else was sent for so long; and looks again when that may be.
-  private func lookForSilence() {
+  /// Sends a heartbeat, or has one sent before the next frame of a stream that is busy: who is behind
+  /// learns by how much.
+  private func sendBeat() {
     guard !isClosed else { return }
     let most = loop.limits.heartbeatMilliseconds
     let silence = Int((NIODeadline.now() - lastSent).nanoseconds / 1_000_000)
-    guard silence >= most else { return scheduleBeat(in: most - silence) }
-    showLife()
+    if silence >= most { showLife() } else { isBeatDue = true }
     scheduleBeat(in: most)
   }
 
@@ -89,6 +92,7 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
     // Before the first frame of a log there is no epoch to say it in.
     guard encoder.position.sequence > 0, !isEnding else { return }
     isSilent = false
+    isBeatDue = false
     if let now = loop.store.index.appliedDigest() { state = now }
     let store = loop.store
     encoder.writeHeartbeat(
