@@ -10,6 +10,6 @@ struct KV: AsyncParsableCommand {
     version: Version.current,
     subcommands: [
       ServeCommand.self, GetCommand.self, SetCommand.self, DeleteCommand.self, StatusCommand.self,
-      SnapshotCommand.self, BackupCommand.self,
+      SnapshotCommand.self, BackupCommand.self, BenchCommand.self,
     ])
 }
