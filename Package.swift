@@ -87,6 +87,7 @@ let package = Package(
         "Server", "Engine", "WAL", "LanePair", "SimulatedDisk", "TemporaryFiles", logging,
       ] + nio),
     .testTarget(name: "ClientTests", dependencies: ["Client"]),
+    .testTarget(name: "BenchTests", dependencies: ["Bench", "Client"] + nio),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(
       name: "BlackBoxTests",

@@ -73,7 +73,9 @@ struct KeyLoader {
       if Interruption.isRequested { throw .target("interrupted while keys were being stored") }
       var requests: [(request: KVRequest, keys: UInt64)] = []
       while next < parameters.keys, requests.count < Self.batchesAtATime {
-        if let request = request(&next, shard, keysMax: max(1, batchKeys)) { requests.append(request) }
+        if let request = request(&next, shard, keysMax: max(1, batchKeys)) {
+          requests.append(request)
+        }
       }
       stored += try await send(requests, client)
       show?.show(

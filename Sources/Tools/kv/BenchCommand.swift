@@ -34,7 +34,8 @@ struct BenchCommand: AsyncParsableCommand {
 
   @Option(
     parsing: .singleValue,
-    help: ArgumentHelp("A node. Give several for several. (default: 127.0.0.1:8080)", valueName: "host:port"),
+    help: ArgumentHelp(
+      "A node. Give several for several. (default: 127.0.0.1:8080)", valueName: "host:port"),
     transform: { text in
       do throws(KVClientError) {
         return try NodeAddress(parsing: text)
@@ -56,13 +57,15 @@ struct BenchCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("What they begin with.", valueName: "text"))
   var keyPrefix = "key:"
 
-  @Option(help: "Which keys are asked for. (default: uniform; zipfian with --workload, latest for d)")
+  @Option(
+    help: "Which keys are asked for. (default: uniform; zipfian with --workload, latest with d)")
   var distribution: BenchParameters.Distribution?
 
   @Option(help: ArgumentHelp("Size of the values.", valueName: "bytes"))
   var valueSize = 100
 
-  @Option(help: ArgumentHelp("Clients, each with its connection to every node.", valueName: "count"))
+  @Option(
+    help: ArgumentHelp("Clients, each with its connection to every node.", valueName: "count"))
   var connections = 64
 
   @Option(help: ArgumentHelp("Requests that each has under way at most.", valueName: "count"))
@@ -71,13 +74,17 @@ struct BenchCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Threads of the load tester.", valueName: "count"))
   var threads = 1
 
-  @Option(help: ArgumentHelp("Operations a second, begun on a schedule: an open loop.", valueName: "rate"))
+  @Option(
+    help: ArgumentHelp("Operations a second, begun on a schedule: an open loop.", valueName: "rate")
+  )
   var qps: Double?
 
   @Option(help: "How the schedule of --qps spaces them.")
   var arrivals = ArrivalSchedule.Spacing.uniform
 
-  @Option(help: ArgumentHelp("How long to measure. (default: 10, without --requests)", valueName: "seconds"))
+  @Option(
+    help: ArgumentHelp(
+      "How long to measure. (default: 10, without --requests)", valueName: "seconds"))
   var duration: Double?
 
   @Option(help: ArgumentHelp("How many operations to measure.", valueName: "count"))

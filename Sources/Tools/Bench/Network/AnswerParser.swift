@@ -170,7 +170,8 @@ package struct AnswerParser: Sendable {
 
   // MARK: - Head
 
-  private mutating func readHead(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ end: Int) -> Bool {
+  private mutating func readHead(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ end: Int) -> Bool
+  {
     answer = Answer()
     bodyBytes = nil
     isChunked = false

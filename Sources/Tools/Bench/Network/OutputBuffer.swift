@@ -20,7 +20,9 @@ struct OutputBuffer: ~Copyable {
   deinit { memory.deallocate() }
 
   var isEmpty: Bool { start == end }
-  var unsent: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: memory + start, count: end - start) }
+  var unsent: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: memory + start, count: end - start)
+  }
 
   mutating func clear() {
     start = 0

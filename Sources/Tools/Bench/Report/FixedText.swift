@@ -40,9 +40,9 @@ package enum FixedText {
 
   /// Three digits at least, in µs, ms or s.
   package static func duration(_ nanoseconds: Double) -> String {
-    let (value, unit) =
-      nanoseconds < 1e6
-      ? (nanoseconds / 1e3, "µs") : nanoseconds < 1e9 ? (nanoseconds / 1e6, "ms") : (nanoseconds / 1e9, "s")
+    let scales = [(1e3, "µs"), (1e6, "ms"), (1e9, "s")]
+    let (scale, unit) = scales.first { nanoseconds < $0.0 * 1_000 } ?? (1e9, "s")
+    let value = nanoseconds / scale
     return fixed(value, places: value < 10 ? 2 : value < 100 ? 1 : 0) + " " + unit
   }
 

@@ -31,11 +31,13 @@ public struct TextReport {
     add(
       "workload",
       "\(name)\(parameters.mix.text); \(FixedText.count(parameters.keys)) keys, "
-        + "\(parameters.distribution.rawValue), values of \(FixedText.count(UInt64(parameters.valueBytes))) bytes"
+        + "\(parameters.distribution.rawValue), "
+        + "values of \(FixedText.count(UInt64(parameters.valueBytes))) bytes"
     )
     var load: String
     if let rate = parameters.operationsPerSecond {
-      load = "open loop, \(FixedText.trimmed(rate)) operations/s, \(parameters.arrivals.rawValue) arrivals"
+      load = "open loop, \(FixedText.trimmed(rate)) operations/s, "
+      load += "\(parameters.arrivals.rawValue) arrivals"
     } else {
       load = "closed loop"
     }
@@ -45,11 +47,13 @@ public struct TextReport {
     if let loading = result.loading {
       add(
         "stored before",
-        "\(FixedText.count(loading.keys)) keys in \(FixedText.fixed(loading.seconds, places: 1)) s, not measured")
+        "\(FixedText.count(loading.keys)) keys in "
+          + "\(FixedText.fixed(loading.seconds, places: 1)) s, not measured")
     }
     add(
       "measured",
-      "\(FixedText.fixed(result.seconds, places: 2)) s behind a warm-up of \(FixedText.trimmed(parameters.warmupSeconds)) s"
+      "\(FixedText.fixed(result.seconds, places: 2)) s "
+        + "behind a warm-up of \(FixedText.trimmed(parameters.warmupSeconds)) s"
         + (result.isInterrupted ? "; interrupted" : ""))
     lines.append("")
   }
@@ -97,7 +101,8 @@ public struct TextReport {
       let kinds = measured.failureCounts.sorted { $0.key < $1.key }.map {
         "\($0.key.name) \(FixedText.count($0.value))"
       }
-      text += " (\(kinds.joined(separator: ", "))), not in the latencies; the longest took "
+      text +=
+        " (\(kinds.joined(separator: ", "))), not in the latencies; the longest took "
         + FixedText.duration(Double(measured.failures.maximum))
     }
     add("failures", text)
@@ -107,13 +112,15 @@ public struct TextReport {
     if measured.unsent > 0 {
       add(
         "never sent",
-        "\(FixedText.count(measured.unsent)) requests that were due: their latency is in no figure above")
+        "\(FixedText.count(measured.unsent)) requests that were due: "
+          + "their latency is in no figure above")
     }
     if result.parameters.operationsPerSecond != nil {
       let delays = measured.sendDelays
       add(
         "behind schedule",
-        "at most \(FixedText.duration(Double(measured.behindMaxNanoseconds))); sent after the intended start: "
+        "at most \(FixedText.duration(Double(measured.behindMaxNanoseconds))); "
+          + "sent after the intended start: "
           + "P50 \(FixedText.duration(Double(delays.percentile(50)))), "
           + "P99 \(FixedText.duration(Double(delays.percentile(99)))), "
           + "max \(FixedText.duration(Double(delays.maximum)))")
@@ -155,10 +162,11 @@ public struct TextReport {
     add(
       "client",
       "\(FixedText.duration(each)) of processor time a request, system calls included; "
-        + "\(threads) thread\(threads == 1 ? "" : "s"), busy \(FixedText.fixed(result.busyPart * 100, places: 0)) % of the time"
+        + "\(threads) thread\(threads == 1 ? "" : "s"), "
+        + "busy \(FixedText.fixed(result.busyPart * 100, places: 0)) % of the time"
     )
     if result.busyPart > 0.95 {
-      add("", "the client is at its limit: latencies are its own, too. Give it --threads, or less load")
+      add("", "it is at its limit, and latencies are its own, too: give it --threads, or less load")
     }
   }
 }

@@ -34,5 +34,7 @@ package struct RandomSource: RandomNumberGenerator, Sendable {
   package mutating func unit() -> Double { Double(next() >> 11) * 0x1p-53 }
 
   /// From 0 up to, but not including, `bound`, which is above 0. The bias is below bound / 2^64.
-  package mutating func below(_ bound: UInt64) -> UInt64 { next().multipliedFullWidth(by: bound).high }
+  package mutating func below(_ bound: UInt64) -> UInt64 {
+    next().multipliedFullWidth(by: bound).high
+  }
 }

@@ -45,7 +45,8 @@ package final class VersionBoard: @unchecked Sendable {
     let memory = mmap(
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let memory, memory != MAP_FAILED else {
-      throw .system("no memory for the versions of \(keys) keys: \(String(cString: strerror(errno)))")
+      let reason = String(cString: strerror(errno))
+      throw .system("no memory for the versions of \(keys) keys: \(reason)")
     }
     cells = memory.bindMemory(to: Cell.self, capacity: max(1, Int(keys)))
   }

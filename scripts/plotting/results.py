@@ -1,0 +1,77 @@
+"""Results as `kv bench --output` writes them; docs/bench.md describes the file."""
+import json
+import os
+
+VERSION = 1
+
+# Okabe and Ito: told apart by everybody, in print too.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999"]
+# Kinds of requests, as `statistics` names them.
+KINDS = ["reads", "writes", "scans"]
+
+
+class Unusable(Exception):
+    """A file that cannot be plotted, and why."""
+
+
+class Run:
+    """One result, with the name and the colour that it has everywhere."""
+
+    def __init__(self, path, index):
+        self.name = os.path.splitext(os.path.basename(path))[0]
+        self.colour = COLOURS[index % len(COLOURS)]
+        try:
+            with open(path) as file:
+                self.data = json.load(file)
+        except (OSError, ValueError) as error:
+            raise Unusable(f"{path}: {error}") from error
+        if not isinstance(self.data, dict) or self.data.get("version") != VERSION:
+            raise Unusable(f"{path}: not a result of kv bench, version {VERSION}")
+        self.statistics = self.data["statistics"]
+        self.parameters = self.data["parameters"]
+
+    def summary(self, kind):
+        """Of a kind of requests; None when there were none."""
+        summary = self.statistics[kind]
+        return summary if summary["count"] else None
+
+    @property
+    def kinds(self):
+        return [kind for kind in KINDS if self.summary(kind)]
+
+    @property
+    def throughput(self):
+        return self.statistics["throughput"]["total"]
+
+    @property
+    def stale(self):
+        return self.data["stale_reads"]
+
+    @property
+    def load(self):
+        """What the run was, in a few words."""
+        p = self.parameters
+        if p["workload"] == "write-ratio":
+            what = f"{p['mix']['updates'] * 100:g} % writes"
+        else:
+            what = f"YCSB {p['workload']}"
+        loop = f"open loop, {p['operations_per_second']:g}/s" if p["loop"] == "open" else "closed loop"
+        return f"{what}, {loop}, {p['connections']:,} connections, {p['keys']:,} keys"
+
+
+def load(paths):
+    runs = [Run(path, index) for index, path in enumerate(paths)]
+    names = [run.name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise Unusable(f"two results are named {name}: name files differently")
+    return runs
+
+
+def duration(seconds):
+    """For people, three digits."""
+    for scale, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= scale:
+            break
+    value = seconds / scale
+    return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}" if value < 100 else f"{value:,.0f} {unit}"
