@@ -83,6 +83,11 @@ struct ReportTests {
     #expect(summary["count"] as? Int == 10 && summary["max"] as? Double == 0.01)
     let buckets = try #require(summary["buckets"] as? [[Double]])
     #expect(buckets.reduce(0) { $0 + $1[2] } == 10)
+    for (bucket, value) in zip(buckets, 1...10) {
+      #expect(bucket[0] <= Double(value) / 1_000 * 1.001)
+      #expect(bucket[1] >= Double(value) / 1_000 * 0.999)
+      #expect(abs(bucket[1] / bucket[0] - 1.05) < 0.000_1)
+    }
     let distribution = try #require(summary["distribution"] as? [[Double]])
     #expect(distribution.last == [0.01, 1])
     for name in ["scans", "read_modify_writes"] {

@@ -7,11 +7,10 @@ from . import figures, report
 from .results import Unusable, load
 
 
-def drawn(runs, parameter):
+def drawn(runs, parameter, other):
     """(title, name of the file, figure), those that have something to show."""
     plots = []
     if parameter:
-        other = "keys" if parameter == "connections" else "connections"
         plots.append((f"By {parameter}", f"by-{parameter}", figures.sweep(runs, parameter, other)))
     plots += [
         ("Comparison", "comparison", figures.comparison(runs)),
@@ -29,13 +28,15 @@ def main(text):
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--by", choices=["connections", "keys"])
     arguments = parser.parse_args()
+    # What tells the lines apart.
+    other = {None: None, "connections": "keys", "keys": "connections"}[arguments.by]
     try:
-        runs = load(arguments.results)
+        runs = load(arguments.results, other)
     except Unusable as error:
         print(f"plot-results: {error}", file=sys.stderr)
         return 1
     os.makedirs(arguments.out, exist_ok=True)
-    plots = drawn(runs, arguments.by)
+    plots = drawn(runs, arguments.by, other)
     for _, name, figure in plots:
         figure.savefig(os.path.join(arguments.out, f"{name}.png"))
     with open(os.path.join(arguments.out, "summary_report.txt"), "w") as file:

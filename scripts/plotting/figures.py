@@ -5,14 +5,16 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
-from .results import COLOURS, duration  # noqa: E402
+from .results import duration  # noqa: E402
 
 PERCENTILES = [("P50", "p50"), ("P95", "p95"), ("P99", "p99")]
 COMPARED = ["p50", "p95", "p99", "p99.9"]
 MARK = "#444444"
+# More runs than that in one plot cannot be told apart.
+TOGETHER_MAX = 6
 
 plt.rcParams.update({
-    "figure.dpi": 110, "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False,
+    "figure.dpi": 110, "figure.max_open_warning": 0, "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6,
     "axes.axisbelow": True, "legend.frameon": False,
 })
@@ -101,39 +103,73 @@ def cumulative(axes, run, kind, summary):
     mark_percentiles(axes, summary, loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
 
 
+def panels(runs, draw, title, x, y):
+    """Draws all runs into one plot, or each into a small one of its own where they are too many.
+
+    draw(axes, run) returns the label of the run.
+    """
+    if len(runs) <= TOGETHER_MAX:
+        figure, axes = plt.subplots(figsize=(10, 4.4))
+        for run in runs:
+            axes.plot([], [], color=run.colour, label=draw(axes, run))
+        axes.set_title(title, loc="left")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        if len(runs) > 1:
+            legend(axes, len(runs))
+        grid = [axes]
+    else:
+        rows = -(-len(runs) // 4)
+        figure, grid = plt.subplots(rows, 4, figsize=(12, 0.8 + 2.1 * rows), sharex=True, sharey=True)
+        grid = list(grid.flat)
+        for axes, run in zip(grid, runs):
+            axes.set_title(draw(axes, run).replace(" (", "\n("), loc="left", fontsize=9)
+            axes.tick_params(labelsize=8)
+        for axes in grid[len(runs):]:
+            axes.set_visible(False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        figure.supxlabel(x, fontsize=10)
+        figure.supylabel(y, fontsize=10)
+    return figure, grid
+
+
 def intervals(runs):
     """How long after the latest acknowledged write of its key a read began."""
     shown = [run for run in runs if run.summary("read_write_intervals")]
     if not shown:
         return None
-    figure, axes = plt.subplots(figsize=(10, 4.2))
     low, high = 1e9, 0
-    for run in shown:
+
+    def draw(axes, run):
+        nonlocal low, high
         summary = run.summary("read_write_intervals")
         values, shares = cumulated(summary)
         # Where it begins to be more than a handful.
         low = min([low] + [value for value, share in zip(values, shares) if share >= 0.5])
         high = max(high, summary["max"])
-        median = duration(summary["percentiles"]["p50"])
-        axes.plot(values, shares, color=run.colour, linewidth=1.8,
-                  label=f"{run.name} (median {median})")
-    axes.set_xscale("log")
-    axes.set_xlim(max(low, 1e-6), high * 1.1)
-    seconds_axis(axes.xaxis, max(low, 1e-6), high)
-    axes.set_ylim(0, 101)
-    axes.set_xlabel("from the latest acknowledged write of a key to a read of it")
-    axes.set_ylabel("% of reads not later")
-    axes.set_title("Read-write intervals", loc="left")
-    legend(axes, len(shown))
+        axes.plot(values, shares, color=run.colour, linewidth=1.8)
+        return f"{run.name} (median {duration(summary['percentiles']['p50'])})"
+
+    figure, grid = panels(shown, draw, "Read-write intervals",
+                          "from the latest acknowledged write of a key to a read of it",
+                          "% of reads not later")
+    low = max(low, 1e-6)
+    for axes in grid:
+        axes.set_xscale("log")
+        axes.set_xlim(low, high * 1.1)
+        axes.set_ylim(0, 101)
+        # Small plots have room for few.
+        seconds_axis(axes.xaxis, low, high if len(grid) == 1 else high * 1e6)
     figure.tight_layout()
     return figure
 
 
 def throughput(runs):
     """Requests answered over time; crosses where some failed."""
-    figure, axes = plt.subplots(figsize=(9, 4.2))
     has_failures = False
-    for run in runs:
+
+    def draw(axes, run):
+        nonlocal has_failures
         series = run.data["throughput_over_time"]
         interval = series["interval_seconds"]
         points = series["points"]
@@ -141,20 +177,21 @@ def throughput(runs):
         points = points[:-1] if len(points) > 2 else points
         times = [point["time"] + interval / 2 for point in points]
         rates = [(point["reads"] + point["writes"]) / interval for point in points]
-        axes.plot(times, rates, color=run.colour, linewidth=1.4, label=run.name)
+        axes.plot(times, rates, color=run.colour, linewidth=1.4)
         failed = [(t, r) for t, r, point in zip(times, rates, points) if point["failures"]]
         if failed:
             has_failures = True
             axes.plot(*zip(*failed), "x", color=run.colour, markersize=7, markeredgewidth=2)
+        return run.name
+
+    figure, grid = panels(runs, draw, "Throughput over time", "seconds since the measurement began",
+                          "requests answered a second")
+    for axes in grid:
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        count_axis(axes.yaxis)
     if has_failures:
-        axes.plot([], [], "x", color=MARK, label="with failures")
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
-    count_axis(axes.yaxis)
-    axes.set_xlabel("seconds since the measurement began")
-    axes.set_ylabel("requests answered a second")
-    axes.set_title("Throughput over time", loc="left")
-    legend(axes, len(runs))
+        figure.text(0.99, 0.01, "× some failed", ha="right", color=MARK)
     figure.tight_layout()
     return figure
 
@@ -224,10 +261,10 @@ def sweep(runs, parameter, other):
         return None
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 7.4), sharex=True)
     groups = sorted({run.parameters[other] for run in runs})
-    for index, group in enumerate(groups):
+    for group in groups:
         members = sorted((run for run in runs if run.parameters[other] == group),
                          key=lambda run: run.parameters[parameter])
-        colour = COLOURS[index % len(COLOURS)]
+        colour = members[0].colour
         label = f"{group:,} {other}"
         places = [run.parameters[parameter] for run in members]
         top.plot(places, [run.throughput for run in members], "o-", color=colour, label=label)
@@ -263,9 +300,6 @@ def sweep(runs, parameter, other):
 
 
 def legend(axes, count):
-    """Above the plot, where it hides nothing; beside it where there are many."""
-    if count > 6:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
-    else:
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=min(3, count), fontsize=9,
-                    borderaxespad=0.2)
+    """Above the plot, where it hides nothing."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=min(3, count), fontsize=9,
+                borderaxespad=0.2)

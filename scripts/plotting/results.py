@@ -1,4 +1,5 @@
 """Results as `kv bench --output` writes them; docs/bench.md describes the file."""
+import colorsys
 import json
 import os
 
@@ -17,9 +18,9 @@ class Unusable(Exception):
 class Run:
     """One result, with the name and the colour that it has everywhere."""
 
-    def __init__(self, path, index):
+    def __init__(self, path):
         self.name = os.path.splitext(os.path.basename(path))[0]
-        self.colour = COLOURS[index % len(COLOURS)]
+        self.colour = COLOURS[0]
         try:
             with open(path) as file:
                 self.data = json.load(file)
@@ -59,13 +60,32 @@ class Run:
         return f"{what}, {loop}, {p['connections']:,} connections, {p['keys']:,} keys"
 
 
-def load(paths):
-    runs = [Run(path, index) for index, path in enumerate(paths)]
+def load(paths, group=None):
+    """The runs, each with its colour: one of its own, or that of its group.
+
+    group: the parameter whose value makes a group; None for no groups.
+    """
+    runs = [Run(path) for path in paths]
+    values = [run.parameters[group] if group else run.name for run in runs]
+    shades = colours(len(set(values)))
+    order = sorted(set(values)) if group else list(dict.fromkeys(values))
+    for run, value in zip(runs, values):
+        run.colour = shades[order.index(value)]
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
             raise Unusable(f"two results are named {name}: name files differently")
     return runs
+
+
+def colours(count):
+    """That many, no two alike."""
+    if count <= len(COLOURS):
+        return COLOURS[:count]
+    # Around the circle of hues, light and dark in turns.
+    return ["#%02x%02x%02x" % tuple(round(part * 255) for part in
+                                    colorsys.hsv_to_rgb(index / count, 0.85, 0.9 if index % 2 else 0.6))
+            for index in range(count)]
 
 
 def duration(seconds):

@@ -1,3 +1,9 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// A run for programs; `docs/bench.md` describes it. Arrays are never null.
 public struct JSONReport {
   /// Of the members and what they mean.
@@ -7,8 +13,9 @@ public struct JSONReport {
     ("p50", 50), ("p75", 75), ("p90", 90), ("p95", 95), ("p99", 99), ("p99.9", 99.9),
     ("p99.99", 99.99),
   ]
-  /// Buckets grow by so much, from a microsecond on.
+  /// Buckets grow by so much, from that many nanoseconds on.
   private static let bucketGrowth = 1.05
+  private static let bucketFirst = 1_000.0
 
   private let result: BenchResult
 
@@ -142,12 +149,18 @@ public struct JSONReport {
 
   /// `[from, to, count]`, from and to in seconds; without those that are empty.
   private static func buckets(_ record: DurationRecord) -> [String] {
-    guard record.count > 0 else { return [] }
-    let steps = record.histogram.logarithmicBucketValues(
-      valueUnitsInFirstBucket: 1_000, logBase: bucketGrowth)
-    return steps.filter { $0.countAddedInThisIterationStep > 0 }.map { step in
-      "[\(JSONObject.seconds(step.prevValue)),\(JSONObject.seconds(step.value)),"
-        + "\(step.countAddedInThisIterationStep)]"
+    // Of the histogram's own steps, which are far finer.
+    var counts: [Int: UInt64] = [:]
+    for step in record.histogram.recordedValues() {
+      let value = Double(record.histogram.medianEquivalentForValue(step.value))
+      let index =
+        value < bucketFirst ? -1 : Int(log(value / bucketFirst) / log(bucketGrowth))
+      counts[index, default: 0] += step.count
+    }
+    return counts.sorted { $0.key < $1.key }.map { index, count in
+      let from = index < 0 ? 0 : bucketFirst * pow(bucketGrowth, Double(index))
+      let to = bucketFirst * pow(bucketGrowth, Double(index + 1))
+      return "[\(JSONObject.number(from / 1e9)),\(JSONObject.number(to / 1e9)),\(count)]"
     }
   }
 
