@@ -40,7 +40,10 @@ struct KeyLoader {
     let start = Clock.monotonic()
     var stored: UInt64 = 0
     for shard in 0..<targets.shardCount {
-      stored += try await load(shard, clients[targets.writers[shard][0]], stored)
+      guard let writer = targets.writers[shard].first else {
+        throw .unusable("the keys cannot be stored: no --target takes writes (--load never)")
+      }
+      stored += try await load(shard, clients[writer], stored)
     }
     show?.end()
     return BenchResult.Loading(keys: stored, seconds: Double(Clock.monotonic() - start) / 1e9)

@@ -13,6 +13,8 @@ final class Worker {
   /// How often time-outs and attempts to connect are looked at.
   static let tickNanoseconds: UInt64 = 5_000_000
   private static let inputBytes = 256 << 10
+  /// Who interrupts a run does not wait longer for answers.
+  private static let interruptedNanoseconds: UInt64 = 1_000_000_000
   private static let countedMax: UInt64 = 10_000_000
 
   let plan: WorkerPlan
@@ -29,6 +31,8 @@ final class Worker {
   var freeStart = 0
   /// Connections that have something to send.
   var listed: [Connection] = []
+  /// Empty but while they are sent.
+  var sending: [Connection] = []
   var random: RandomSource
   var keyChoice: KeyChoice
   var schedule: ArrivalSchedule?
@@ -41,6 +45,7 @@ final class Worker {
   var operationsLeft: UInt64
   var isReady = false
   var isGenerating = false
+  var isInterrupted = false
   var processorStart: UInt64 = 0
   var answeredAtStart: UInt64 = 0
   var lastSign: UInt64 = 0
@@ -149,7 +154,10 @@ final class Worker {
       processorStart = Clock.threadProcessor()
       answeredAtStart = answered
     }
-    if run.isStopping.load(ordering: .relaxed) { end = min(end, now) }
+    if run.isStopping.load(ordering: .relaxed) {
+      end = min(end, now)
+      return stopGenerating(now)
+    }
     if plan.durationNanoseconds == nil, now > lastSign, now - lastSign > plan.giveUpNanoseconds {
       measured.gaveUp = true
       end = min(end, now)
@@ -169,7 +177,9 @@ final class Worker {
   func stopGenerating(_ now: UInt64) {
     isGenerating = false
     end = min(end, now)
-    drainEnd = now + plan.timeoutNanoseconds
+    isInterrupted = run.isStopping.load(ordering: .relaxed)
+    let patience = isInterrupted ? Self.interruptedNanoseconds : .max
+    drainEnd = now + min(patience, plan.timeoutNanoseconds)
     measured.processorNanoseconds = Clock.threadProcessor() - processorStart
     measured.requestsOfProcessorTime = processorStart > 0 ? answered - answeredAtStart : 0
     if processorStart == 0 { measured.processorNanoseconds = 0 }
@@ -204,6 +214,8 @@ final class Worker {
   }
 
   func finish() {
+    // What an interrupted run has under way has not failed.
+    guard !isInterrupted else { return }
     let now = Clock.monotonic()
     for connection in connections {
       while connection.exchangeCount > 0 { fail(connection.removeFirst(), .timeout, now) }

@@ -47,11 +47,13 @@ extension Worker {
 
   func sendListed(_ now: UInt64) {
     guard !listed.isEmpty else { return }
-    for connection in listed {
+    // A connection that breaks here lets its clients begin something on others.
+    swap(&listed, &sending)
+    for connection in sending {
       connection.isListed = false
       if case .open = connection.state { send(connection, now) }
     }
-    listed.removeAll(keepingCapacity: true)
+    sending.removeAll(keepingCapacity: true)
   }
 
   func send(_ connection: Connection, _ now: UInt64) {
