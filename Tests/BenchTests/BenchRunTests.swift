@@ -170,7 +170,7 @@ struct BenchRunTests {
     }
     node.mutex.withLock { $0 = fake }
     var parameters = parameters(fake)
-    parameters.durationSeconds = 0.5
+    parameters.durationSeconds = 2
     parameters.connections = 4
     let result = try await run(parameters)
     #expect(result.measured.reads.count == 100)
@@ -187,7 +187,7 @@ struct BenchRunTests {
     }
     defer { node.die() }
     var parameters = parameters(node, operations: 1_000_000)
-    parameters.timeoutSeconds = 0.2
+    parameters.timeoutSeconds = 1
     let result = try await run(parameters)
     #expect(result.measured.gaveUp)
     #expect(result.measured.reads.count == 50)

@@ -57,7 +57,8 @@ class Run:
         else:
             what = f"YCSB {p['workload']}"
         loop = f"open loop, {p['operations_per_second']:g}/s" if p["loop"] == "open" else "closed loop"
-        return f"{what}, {loop}, {p['connections']:,} connections, {p['keys']:,} keys"
+        ends = "connection" if p["connections"] == 1 else "connections"
+        return f"{what}, {loop}, {p['connections']:,} {ends}, {p['keys']:,} keys"
 
 
 def load(paths, group=None):

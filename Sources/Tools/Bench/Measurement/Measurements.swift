@@ -28,7 +28,7 @@ package struct Measurements: Sendable {
 
   /// Operations that were due, or asked for, and were never sent.
   package var unsent: UInt64 = 0
-  /// The most that the oldest operation that was due had waited for a client that is free.
+  /// The most that the oldest operation that was due had waited to be sent.
   package var behindMaxNanoseconds: UInt64 = 0
   package var connectionsOpened: UInt64 = 0
   package var connectionsLost: UInt64 = 0

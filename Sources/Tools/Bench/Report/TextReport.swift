@@ -115,15 +115,15 @@ public struct TextReport {
         "\(FixedText.count(measured.unsent)) requests that were due: "
           + "their latency is in no figure above")
     }
-    if result.parameters.operationsPerSecond != nil {
+    if let rate = result.parameters.operationsPerSecond {
       let delays = measured.sendDelays
+      let waiting = UInt64(Double(measured.behindMaxNanoseconds) / 1e9 * rate)
       add(
-        "behind schedule",
-        "at most \(FixedText.duration(Double(measured.behindMaxNanoseconds))); "
-          + "sent after the intended start: "
-          + "P50 \(FixedText.duration(Double(delays.percentile(50)))), "
+        "sent behind schedule",
+        "P50 \(FixedText.duration(Double(delays.percentile(50)))), "
           + "P99 \(FixedText.duration(Double(delays.percentile(99)))), "
-          + "max \(FixedText.duration(Double(delays.maximum)))")
+          + "max \(FixedText.duration(Double(delays.maximum))), part of the latencies; "
+          + "at most \(FixedText.count(waiting)) were due and not sent")
     }
   }
 

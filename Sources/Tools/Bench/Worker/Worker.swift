@@ -162,17 +162,15 @@ final class Worker {
       measured.gaveUp = true
       end = min(end, now)
     }
-    let isScheduled = schedule.map { $0.next < end } ?? true
-    // What is due before the end is sent after it: its latency says so.
-    if now >= end && !isScheduled || now >= end && schedule == nil || operationsLeft == 0
-      || measured.ranOutOfKeys || now >= end && isBehindForGood(now)
-    {
-      stopGenerating(now)
+    var isOver = operationsLeft == 0 || measured.ranOutOfKeys
+    if now >= end {
+      // What was due before the end is sent after it, and its latency says so; but an open loop gets
+      // no longer to catch up than a request may take.
+      let isBehind = schedule.map { $0.next < end } ?? false
+      isOver = isOver || !isBehind || now - end > plan.timeoutNanoseconds
     }
+    if isOver { stopGenerating(now) }
   }
-
-  /// An open loop that is behind at the end gets as long as a request may take to catch up.
-  func isBehindForGood(_ now: UInt64) -> Bool { now - end > plan.timeoutNanoseconds }
 
   func stopGenerating(_ now: UInt64) {
     isGenerating = false
@@ -180,9 +178,10 @@ final class Worker {
     isInterrupted = run.isStopping.load(ordering: .relaxed)
     let patience = isInterrupted ? Self.interruptedNanoseconds : .max
     drainEnd = now + min(patience, plan.timeoutNanoseconds)
-    measured.processorNanoseconds = Clock.threadProcessor() - processorStart
-    measured.requestsOfProcessorTime = processorStart > 0 ? answered - answeredAtStart : 0
-    if processorStart == 0 { measured.processorNanoseconds = 0 }
+    if processorStart > 0 {
+      measured.processorNanoseconds = Clock.threadProcessor() - processorStart
+      measured.requestsOfProcessorTime = answered - answeredAtStart
+    }
     measured.start = warmupEnd
     measured.windowNanoseconds = end > warmupEnd ? end - warmupEnd : 0
     countUnsent()

@@ -3,6 +3,12 @@ extension Worker {
   /// Begins what is due, as long as a client is free.
   func issueDue(_ now: UInt64) {
     guard var schedule else { return }
+    // Before they are sent: late is late, whether clients are busy or this thread was not running.
+    let behind = schedule.next < min(now, end) ? now - schedule.next : 0
+    progress.behindNanoseconds.store(behind, ordering: .relaxed)
+    if now >= warmupEnd {
+      measured.behindMaxNanoseconds = max(measured.behindMaxNanoseconds, behind)
+    }
     while isGenerating, freeStart < free.count, schedule.next <= now, schedule.next < end {
       let client = free[freeStart]
       freeStart += 1
@@ -15,11 +21,6 @@ extension Worker {
       freeStart = 0
     }
     self.schedule = schedule
-    let behind = schedule.next < min(now, end) ? now - schedule.next : 0
-    progress.behindNanoseconds.store(behind, ordering: .relaxed)
-    if now >= warmupEnd {
-      measured.behindMaxNanoseconds = max(measured.behindMaxNanoseconds, behind)
-    }
   }
 
   /// A client may begin another operation.
