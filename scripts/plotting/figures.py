@@ -100,7 +100,7 @@ def cumulative(axes, run, kind, summary):
     axes.set_ylim(0, 101)
     axes.set_ylabel(f"% of {kind} not slower")
     axes.set_title("cumulative", loc="left")
-    mark_percentiles(axes, summary, loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
+    mark_percentiles(axes, summary, loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
 
 def panels(runs, draw, title, x, y):
