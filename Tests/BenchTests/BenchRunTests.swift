@@ -152,6 +152,23 @@ struct BenchRunTests {
     #expect(measured.behindMaxNanoseconds >= 50_000_000)
   }
 
+  @Test("More than a server can take is counted as waiting and as never sent")
+  func overload() async throws {
+    let node = try await FakeNode { _ in .init(delay: .milliseconds(20)) }
+    defer { node.die() }
+    var parameters = parameters(node)
+    parameters.operationsPerSecond = 1_000
+    parameters.warmupSeconds = 0.2
+    parameters.durationSeconds = 0.5
+    parameters.timeoutSeconds = 1
+    let measured = try await run(parameters).measured
+    #expect(measured.reads.count + measured.unsent + measured.failed == 500)
+    // One at a time for 0.5 s, and a second more to catch up.
+    #expect(measured.reads.count > 0 && measured.unsent >= 500 - 75 - 1)
+    // Those that were answered behind the end are no throughput.
+    #expect(measured.inTimeReads < measured.reads.count)
+  }
+
   @Test("In a closed loop only the requests under way see a stall")
   func stallInClosedLoop() async throws {
     let node = try await stallingNode(at: 300)

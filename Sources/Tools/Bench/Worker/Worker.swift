@@ -135,9 +135,8 @@ final class Worker {
     if let duration = plan.durationNanoseconds { end = warmupEnd + duration }
     lastSign = start
     isGenerating = true
-    if let rate = plan.operationsPerSecond {
-      schedule = ArrivalSchedule(
-        plan.parameters.arrivals, rate: rate, start: start, phase: plan.arrivalPhase)
+    if plan.operationsPerSecond != nil {
+      schedule = arrivals(from: start)
       // A round of all clients at a time: neighbours are not one client's.
       for _ in 0..<plan.parameters.pipeline { free += (0..<plan.clients).map { Int32($0) } }
     } else {
@@ -145,6 +144,14 @@ final class Worker {
       for _ in 0..<plan.parameters.pipeline {
         for client in 0..<plan.clients { issue(Int32(client), intended: now) }
       }
+    }
+  }
+
+  /// The schedule of an open loop.
+  func arrivals(from start: UInt64) -> ArrivalSchedule? {
+    plan.operationsPerSecond.map {
+      ArrivalSchedule(
+        plan.parameters.arrivals, rate: $0, start: start, phase: plan.arrivalPhase)
     }
   }
 

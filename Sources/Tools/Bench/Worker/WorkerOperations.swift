@@ -3,6 +3,10 @@ extension Worker {
   /// Begins what is due, as long as a client is free.
   func issueDue(_ now: UInt64) {
     guard var schedule else { return }
+    if now >= warmupEnd, schedule.next < warmupEnd {
+      // What the warm-up could not send would stand in front of all that is measured.
+      schedule = arrivals(from: warmupEnd) ?? schedule
+    }
     // Before they are sent: late is late, whether clients are busy or this thread was not running.
     let behind = schedule.next < min(now, end) ? now - schedule.next : 0
     progress.behindNanoseconds.store(behind, ordering: .relaxed)
