@@ -43,6 +43,9 @@ struct TargetMapTests {
     #expect(one.writers == [[0]] && one.readers == [[1, 2]])
     let any = try map([node(1, replicas: ["h:2"])], .any)
     #expect(any.readers == [[0, 1]])
+    // Those of which nobody knows the address are no concern of who does not ask for them.
+    #expect(try map([node(1, replicas: ["", "?"])]).readers == [[0]])
+    #expect(try map([node(1, replicas: ["", "h:2"])], .replicas).readers == [[1]])
     let other = try map([node(2, role: "replica", leader: "h:1")])
     #expect(other.nodes == [address(1)])
     #expect(throws: BenchError.self) { try map([node(2, role: "replica")]) }

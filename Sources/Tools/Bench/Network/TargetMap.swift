@@ -56,7 +56,10 @@ package struct TargetMap: Sendable, Equatable {
     var leaders = members.filter { $0.role != "replica" }.map(\.address)
     var replicas = members.filter { $0.role == "replica" }.map(\.address)
     for member in members {
-      for text in member.replicas { try Self.add(text, to: &replicas) }
+      // Not looked at where nobody asks for them: some may not say where they are.
+      for text in member.replicas where readFrom != .leader && !text.isEmpty {
+        try Self.add(text, to: &replicas)
+      }
       if let text = member.leader { try Self.add(text, to: &leaders) }
     }
     replicas.removeAll { leaders.contains($0) }
