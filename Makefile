@@ -20,7 +20,7 @@ build: setup
 # that compute, or wait for processes, would keep their few threads from tests whose answers have deadlines.
 test: test-setup
 	$(SWIFT) build $(RELEASE) --build-tests
-	set -e; for target in WAL Sharding Engine Crash Client Server BlackBox; do \
+	set -e; for target in WAL Sharding Engine Crash Client Bench Server BlackBox; do \
 	  $(SWIFT) test $(RELEASE) --skip-build --filter $${target}Tests; done
 	scripts/fuzz $(SECONDS)
 

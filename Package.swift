@@ -24,6 +24,7 @@ let package = Package(
     .executable(name: "wal-compact", targets: ["wal-compact"]),
   ],
   dependencies: [
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
@@ -43,10 +44,18 @@ let package = Package(
       dependencies: ["Engine", "Client", "Sharding", "CMemory", logging, metrics] + nio
         + lifecycle),
     .target(name: "Terminal", dependencies: ["WAL"], path: "Sources/Tools/Terminal"),
+    .systemLibrary(name: "CEpoll"),
+    .target(
+      name: "Bench",
+      dependencies: [
+        "Client", "Sharding", "WAL", "CEpoll", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ], path: "Sources/Tools/Bench"),
     .executableTarget(
       name: "kv",
-      dependencies: ["Server", "Client", "Engine", "Sharding", "Terminal", argumentParser, logging]
-        + nio + lifecycle,
+      dependencies: [
+        "Server", "Client", "Engine", "Sharding", "Terminal", "Bench", argumentParser, logging,
+      ] + nio + lifecycle,
       path: "Sources/Tools/kv"),
     .executableTarget(
       name: "wal-dump", dependencies: ["WAL", "Engine", argumentParser],
@@ -80,6 +89,7 @@ let package = Package(
         "Server", "Engine", "WAL", "LanePair", "SimulatedDisk", "TemporaryFiles", logging,
       ] + nio),
     .testTarget(name: "ClientTests", dependencies: ["Client"]),
+    .testTarget(name: "BenchTests", dependencies: ["Bench", "Client"] + nio),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(
       name: "BlackBoxTests",

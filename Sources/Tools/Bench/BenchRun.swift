@@ -1,0 +1,123 @@
+import Client
+import Synchronization
+import WAL
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// A whole run: looks at the targets, stores keys where they are missing, measures.
+public struct BenchRun: Sendable {
+  private static let probeSeconds = 5
+  private static let pollMilliseconds = 100
+
+  private let parameters: BenchParameters
+  private let descriptorsMax: Int
+  private let show: LiveLine?
+
+  /// - Parameters:
+  ///   - descriptorsMax: connections and files that the process may have.
+  ///   - showsProgress: on standard error, where that is a terminal.
+  public init(_ parameters: BenchParameters, descriptorsMax: Int, showsProgress: Bool = true) {
+    self.parameters = parameters
+    self.descriptorsMax = descriptorsMax
+    show = showsProgress ? LiveLine() : nil
+  }
+
+  /// - Throws: `BenchError` when nothing could be measured.
+  public func run() async throws(BenchError) -> BenchResult {
+    try parameters.validate()
+    var descriptions: [NodeDescription] = []
+    for target in parameters.targets { descriptions.append(try await describe(target)) }
+    let targets = try TargetMap(
+      descriptions, readFrom: parameters.readFrom, hasWrites: parameters.mix.hasWrites)
+    if parameters.checksStaleness {
+      guard targets.mode != .leaderless else {
+        throw .unsupported(
+          "--stale-check: staleness of a leaderless set is judged by clocks: not supported yet")
+      }
+      guard parameters.mix.hasReads, parameters.mix.hasWrites else {
+        throw .unusable("--stale-check needs reads and writes in the mix")
+      }
+    }
+    // Beside them: the terminal, pollers, and what the libraries use.
+    guard parameters.connections * targets.nodes.count + 64 <= descriptorsMax else {
+      throw .system(
+        "\(parameters.connections) connections to each of \(targets.nodes.count) nodes are too many "
+          + "for the limit of \(descriptorsMax) descriptors: raise it (ulimit -n)")
+    }
+    let board = try makeBoard()
+    let loader = KeyLoader(parameters, targets, show)
+    let loading = try await loader.load()
+    if loading != nil, let board {
+      for key in 0..<parameters.keys { board.keyIsPresent(key) }
+    }
+    return try await measure(targets, descriptions, loading, board)
+  }
+
+  private func describe(_ target: NodeAddress) async throws(BenchError) -> NodeDescription {
+    let status: [UInt8]
+    do throws(KVClientError) {
+      status = try await KVClient.with(target, timeout: .seconds(Self.probeSeconds)) {
+        client throws(KVClientError) in try await client.status()
+      }
+    } catch {
+      throw .target(error.description)
+    }
+    return try NodeDescription(address: target, status: status)
+  }
+
+  /// Only a mix of reads and writes has versions and intervals to be compared.
+  private func makeBoard() throws(BenchError) -> VersionBoard? {
+    guard parameters.mix.hasReads, parameters.mix.hasWrites else { return nil }
+    let added = parameters.mix.inserts > 0 ? InsertedKeys.countMax : 0
+    return try VersionBoard(keys: parameters.keys + added)
+  }
+
+  private func measure(
+    _ targets: TargetMap, _ descriptions: [NodeDescription], _ loading: BenchResult.Loading?,
+    _ board: VersionBoard?
+  ) async throws(BenchError) -> BenchResult {
+    let plans = try WorkerPlan.plans(parameters, targets)
+    let state = RunState(threads: plans.count, keys: parameters.keys, board: board)
+    let begin = Date().timeIntervalSince1970
+    let threads = plans.map { plan in
+      ThreadHandle {
+        state.finish(
+          Result { () throws(BenchError) in try Worker(plan, state).work() })
+      }
+    }
+    let results = await wait(for: state)
+    for thread in threads { thread.join() }
+    show?.end()
+    var measured = Measurements()
+    for result in results { measured.add(try result.get()) }
+    return BenchResult(
+      parameters: parameters, targets: targets, descriptions: descriptions, loading: loading,
+      measured: measured, startSeconds: begin + parameters.warmupSeconds,
+      isInterrupted: Interruption.isRequested)
+  }
+
+  private func wait(for state: RunState) async -> [Result<Measurements, BenchError>] {
+    var line = RunLine(parameters)
+    while true {
+      if let results = state.finished() { return results }
+      if Interruption.isRequested { state.isStopping.store(true, ordering: .relaxed) }
+      let start = state.start.load(ordering: .acquiring)
+      if let show, start > 0 {
+        let now = Clock.monotonic()
+        let text = line.text(
+          seconds: now > start ? Double(now - start) / 1e9 : 0,
+          answered: state.progress.reduce(0) { $0 + $1.answered.load(ordering: .relaxed) },
+          failed: state.progress.reduce(0) { $0 + $1.failed.load(ordering: .relaxed) },
+          behindSeconds: Double(
+            state.progress.map { $0.behindNanoseconds.load(ordering: .relaxed) }.max() ?? 0) / 1e9)
+        show.show(text)
+      }
+      // Not cancelled by anybody.
+      do { try await Task.sleep(for: .milliseconds(Self.pollMilliseconds)) } catch {}
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import Client
+
+/// The requests to one node, ready but for the key's number.
+struct RequestText: Sendable {
+  /// Digits that the number of a key has at least.
+  static let keyPlaces = 12
+
+  private let read: [UInt8]
+  private let write: [UInt8]
+  private let scan: [UInt8]
+  private let limit: [UInt8]
+  private let readEnd: [UInt8]
+  private let writeEnd: [UInt8]
+
+  /// - Parameter isCluster: whether a scan is to list all shards.
+  init(to node: NodeAddress, keyPrefix: String, value: [UInt8], isCluster: Bool) {
+    let host = " HTTP/1.1\r\nHost: \(node)\r\n"
+    read = Array("GET /kv/\(keyPrefix)".utf8)
+    readEnd = Array("\(host)\r\n".utf8)
+    write = Array("PUT /kv/\(keyPrefix)".utf8)
+    writeEnd = Array("\(host)Content-Length: \(value.count)\r\n\r\n".utf8) + value
+    let scope = isCluster ? "scope=cluster&" : ""
+    scan = Array("GET /kv?\(scope)prefix=\(keyPrefix)&after=\(keyPrefix)".utf8)
+    limit = Array("&limit=".utf8)
+  }
+
+  /// Letters and digits, the same for the same seed: they need no escaping, and do not compress to
+  /// nothing.
+  static func value(bytes: Int, seed: UInt64) -> [UInt8] {
+    let letters = Array("abcdefghijklmnopqrstuvwxyz0123456789".utf8)
+    var random = RandomSource(seed: seed)
+    return (0..<bytes).map { _ in letters[Int(random.below(36))] }
+  }
+
+  @inline(__always)
+  func appendRead(_ key: UInt64, to output: inout OutputBuffer) {
+    output.append(read)
+    output.append(key, places: Self.keyPlaces)
+    output.append(readEnd)
+  }
+
+  @inline(__always)
+  func appendWrite(_ key: UInt64, to output: inout OutputBuffer) {
+    output.append(write)
+    output.append(key, places: Self.keyPlaces)
+    output.append(writeEnd)
+  }
+
+  /// Up to `count` keys behind that one.
+  func appendScan(after key: UInt64, count: UInt64, to output: inout OutputBuffer) {
+    output.append(scan)
+    output.append(key, places: Self.keyPlaces)
+    output.append(limit)
+    output.append(count, places: 1)
+    output.append(readEnd)
+  }
+
+  static func key(_ number: UInt64, prefix: String) -> String {
+    let digits = String(number)
+    return prefix + String(repeating: "0", count: max(0, keyPlaces - digits.count)) + digits
+  }
+}

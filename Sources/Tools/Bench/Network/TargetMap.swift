@@ -1,0 +1,102 @@
+import Client
+import Sharding
+
+/// Which node a request goes to, by its key's shard and by whether it writes.
+package struct TargetMap: Sendable, Equatable {
+  package enum Mode: String, Sendable {
+    case leaderFollower = "leader-follower"
+    case leaderless
+  }
+
+  package let mode: Mode
+  /// Every node that is sent requests.
+  package private(set) var nodes: [NodeAddress] = []
+  /// 1 where the keys' shards make no difference: the nodes that are known forward what is not theirs.
+  package private(set) var shardCount = 1
+  /// Whether the targets are part of something that has several shards.
+  package let isCluster: Bool
+  /// For each shard places in `nodes`, one at least.
+  package private(set) var writers: [[Int]] = []
+  package private(set) var readers: [[Int]] = []
+
+  /// - Parameters:
+  ///   - descriptions: of the targets, one at least.
+  ///   - hasWrites: whether writers are needed.
+  package init(
+    _ descriptions: [NodeDescription], readFrom: BenchParameters.ReadSource, hasWrites: Bool
+  ) throws(BenchError) {
+    let leaderless = descriptions.filter { $0.role == "leaderless" }
+    guard leaderless.isEmpty || leaderless.count == descriptions.count else {
+      throw .unusable("some targets are leaderless and some are not: they are not one system")
+    }
+    guard Set(descriptions.map(\.shardCount)).count == 1 else {
+      throw .unusable("the targets belong to systems of different numbers of shards")
+    }
+    mode = leaderless.isEmpty ? .leaderFollower : .leaderless
+    let count = descriptions[0].shardCount
+    isCluster = count > 1
+    // Where not every shard has a target, those that there are forward.
+    let knowsAll = Set(descriptions.map(\.shard)).count == count
+    shardCount = knowsAll ? count : 1
+    for shard in 0..<shardCount {
+      let members = descriptions.filter { !knowsAll || $0.shard == shard }
+      if mode == .leaderless {
+        let places = members.map { place(of: $0.address) }
+        writers.append(places)
+        readers.append(places)
+      } else {
+        try addShard(members, readFrom: readFrom, hasWrites: hasWrites)
+      }
+    }
+  }
+
+  private mutating func addShard(
+    _ members: [NodeDescription], readFrom: BenchParameters.ReadSource, hasWrites: Bool
+  ) throws(BenchError) {
+    var leaders = members.filter { $0.role != "replica" }.map(\.address)
+    var replicas = members.filter { $0.role == "replica" }.map(\.address)
+    for member in members {
+      // Not looked at where nobody asks for them: some may not say where they are.
+      for text in member.replicas where readFrom != .leader && !text.isEmpty {
+        try Self.add(text, to: &replicas)
+      }
+      if let text = member.leader { try Self.add(text, to: &leaders) }
+    }
+    replicas.removeAll { leaders.contains($0) }
+    let first = members[0].address
+    if leaders.isEmpty, hasWrites || readFrom == .leader {
+      throw .unusable("\(first) is a replica and names no leader: give its leader as --target")
+    }
+    if replicas.isEmpty, readFrom == .replicas {
+      throw .unsupported("--read-from replicas: \(first) has no replicas (its /status lists none)")
+    }
+    writers.append(leaders.map { place(of: $0) })
+    switch readFrom {
+    case .leader: readers.append(leaders.map { place(of: $0) })
+    case .replicas: readers.append(replicas.map { place(of: $0) })
+    case .any: readers.append((leaders + replicas).map { place(of: $0) })
+    }
+  }
+
+  private mutating func place(of address: NodeAddress) -> Int {
+    if let place = nodes.firstIndex(of: address) { return place }
+    nodes.append(address)
+    return nodes.count - 1
+  }
+
+  private static func add(_ text: String, to list: inout [NodeAddress]) throws(BenchError) {
+    do throws(KVClientError) {
+      let address = try NodeAddress(parsing: text)
+      if !list.contains(address) { list.append(address) }
+    } catch {
+      throw .target("/status names a node that cannot be reached: \(error)")
+    }
+  }
+
+  /// - Parameter key: its bytes; they make no difference where there is one shard.
+  package func shard(of key: some Collection<UInt8>) -> Int {
+    guard shardCount > 1 else { return 0 }
+    let hash = Array(key).withUnsafeBytes { ShardHash.fnv1($0) }
+    return Int(hash % UInt64(shardCount))
+  }
+}

@@ -1,0 +1,86 @@
+/// What an answer, or none, means.
+extension Worker {
+  func complete(
+    _ exchange: Exchange, _ answer: AnswerParser.Answer, _ now: UInt64
+  ) {
+    lastSign = now
+    let isRight =
+      exchange.kind.isJudged
+      ? answer.status == 200 || answer.status == 404 : answer.status / 100 == 2
+    guard isRight else { return fail(exchange, .status(answer.status), now) }
+    let isAbsent = answer.status == 404
+    if plan.parameters.checksStaleness, exchange.kind != .scan, !isAbsent, answer.version == 0 {
+      return fail(exchange, .unversioned, now)
+    }
+    answered += 1
+    let order = VersionBoard.order(version: answer.version, epoch: answer.epoch)
+    if exchange.kind.isWrite {
+      run.board?.writeAcknowledged(exchange.key, order: order, now: now)
+      if exchange.kind == .insert { run.inserted.finish(exchange.key) }
+    }
+    if exchange.isMeasured {
+      record(exchange, isAbsent: isAbsent, order: order, now)
+    }
+    if exchange.kind == .modifyRead {
+      var write = exchange
+      write.kind = .modifyWrite
+      write.intended = now
+      write.sent = 0
+      submit(write)
+    } else {
+      release(exchange.client, now)
+    }
+  }
+
+  @inline(__always)
+  func record(_ exchange: Exchange, isAbsent: Bool, order: UInt64, _ now: UInt64) {
+    let latency = now > exchange.intended ? now - exchange.intended : 0
+    let isInTime: UInt64 = now <= end ? 1 : 0
+    measured.lastAnswer = max(measured.lastAnswer, now)
+    let client = Int(exchange.client)
+    let time = now - warmupEnd
+    switch exchange.kind {
+    case .read, .modifyRead:
+      measured.reads.record(latency)
+      measured.inTimeReads += isInTime
+      measured.clientReads[client].record(latency)
+      measured.timeline.record(.read, at: time, latency: latency)
+      if isAbsent { measured.absentReads += 1 }
+      if plan.parameters.checksStaleness, let board = run.board {
+        measured.judgedReads += 1
+        switch board.judge(exchange.key, since: exchange.mark, order: isAbsent ? 0 : order) {
+        case .fresh: break
+        case .concurrent: measured.concurrentReads += 1
+        case .stale: measured.staleReads += 1
+        }
+      }
+    case .scan:
+      measured.scans.record(latency)
+      measured.inTimeScans += isInTime
+      measured.timeline.record(.read, at: time, latency: latency)
+    case .update, .insert, .modifyWrite:
+      measured.writes.record(latency)
+      measured.inTimeWrites += isInTime
+      measured.clientWrites[client].record(latency)
+      measured.timeline.record(.write, at: time, latency: latency)
+      if exchange.kind == .modifyWrite {
+        measured.readModifyWrites.record(now > exchange.began ? now - exchange.began : 0)
+      }
+    }
+  }
+
+  func fail(_ exchange: Exchange, _ kind: FailureKind, _ now: UInt64) {
+    failed += 1
+    if exchange.kind.isWrite, exchange.sent > 0 { run.board?.writeFailed(exchange.key) }
+    if exchange.kind == .insert { run.inserted.finish(exchange.key) }
+    if exchange.isMeasured {
+      let time = now > exchange.intended ? now - exchange.intended : 0
+      measured.failureCounts[kind, default: 0] += 1
+      measured.failures.record(time)
+      measured.timeline.record(
+        .failure, at: now > warmupEnd ? now - warmupEnd : 0, latency: time)
+    }
+    if case .status = kind { lastSign = now }
+    release(exchange.client, now)
+  }
+}

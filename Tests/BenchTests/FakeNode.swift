@@ -1,0 +1,164 @@
+import Client
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// A server on 127.0.0.1 that answers `/status` as a node does, and everything else as a test says.
+final class FakeNode: Sendable {
+  struct Request: Sendable {
+    /// Of those that the test answers, from 1.
+    var number: Int
+    /// Which connection it came over, from 0.
+    var connection: Int
+    var method: String
+    var target: String
+    var body: String
+
+    var isWrite: Bool { method == "PUT" }
+    /// What stands behind `/kv/`.
+    var key: String { String(target.dropFirst(4)) }
+  }
+
+  struct Answer: Sendable {
+    var status = 200
+    var version: UInt64? = 1
+    var epoch = 1
+    var body = ""
+    var delay = TimeAmount.zero
+    /// The connection is closed in place of an answer.
+    var isDrop = false
+    var closes = false
+  }
+
+  private struct State {
+    var count = 0
+    var underWayMax = 0
+    var connections: [any Channel] = []
+  }
+
+  typealias Script = @Sendable (Request) -> Answer
+
+  let address: NodeAddress
+  private let listener: any Channel
+  private let state: Shared
+
+  private final class Shared: Sendable {
+    let mutex = Mutex(State())
+    let status = Mutex("")
+  }
+
+  init(
+    role: String = "leader", shard: Int = 0, shards: Int = 1, replicas: [NodeAddress] = [],
+    _ script: @escaping Script
+  ) async throws {
+    let state = Shared()
+    listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          let number = state.mutex.withLock {
+            $0.connections.append(channel)
+            return $0.connections.count - 1
+          }
+          try channel.pipeline.syncOperations.addHandler(Handler(number, script, state))
+        }
+      }
+      .bind(host: "127.0.0.1", port: 0).get()
+    self.state = state
+    address = NodeAddress(host: "127.0.0.1", port: UInt16(listener.localAddress!.port!))
+    let list = replicas.map { "{\"id\":\"r\",\"address\":\"\($0)\"}" }.joined(separator: ",")
+    let text =
+      "{\"node\":\"\(address)\",\"role\":\"\(role)\",\"version\":\"0\",\"keys\":0,"
+      + "\"shard\":{\"name\":\"s\",\"index\":\(shard),\"count\":\(shards)},\"replicas\":[\(list)]}"
+    state.status.withLock { $0 = text }
+  }
+
+  /// Requests that the test has answered.
+  var count: Int { state.mutex.withLock { $0.count } }
+
+  /// Requests of one connection that were waiting for their answers at the same time.
+  var underWayMax: Int { state.mutex.withLock { $0.underWayMax } }
+
+  /// Takes no connection any more, and closes those that there are.
+  func die() {
+    listener.close(promise: nil)
+    for channel in state.mutex.withLock({ $0.connections }) { channel.close(promise: nil) }
+  }
+
+  private final class Handler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    private let connection: Int
+    private let script: Script
+    private let state: Shared
+    private var bytes = ByteBuffer()
+    private var underWay = 0
+
+    init(_ connection: Int, _ script: @escaping Script, _ state: Shared) {
+      self.connection = connection
+      self.script = script
+      self.state = state
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+      bytes.writeImmutableBuffer(unwrapInboundIn(data))
+      while let (head, body) = next() {
+        let words = head.prefix { $0 != "\r\n" }.split(separator: " ")
+        let (method, target) = (String(words[0]), String(words[1]))
+        if target == "/status" {
+          send(Answer(body: state.status.withLock { $0 }), context.channel)
+          continue
+        }
+        underWay += 1
+        let number = state.mutex.withLock {
+          $0.count += 1
+          $0.underWayMax = max($0.underWayMax, underWay)
+          return $0.count
+        }
+        let answer = script(
+          Request(
+            number: number, connection: connection, method: method, target: target, body: body))
+        if answer.delay > .zero {
+          let channel = context.channel
+          channel.eventLoop.assumeIsolated().scheduleTask(in: answer.delay) {
+            self.underWay -= 1
+            self.send(answer, channel)
+          }
+        } else {
+          underWay -= 1
+          send(answer, context.channel)
+        }
+      }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+      context.close(promise: nil)
+    }
+
+    private func send(_ answer: Answer, _ channel: any Channel) {
+      if answer.isDrop { return channel.close(promise: nil) }
+      var head = "HTTP/1.1 \(answer.status) Some\r\nContent-Length: \(answer.body.utf8.count)\r\n"
+      if let version = answer.version {
+        head += "X-KV-Version: \(version)\r\n"
+        head += "ETag: \"\(version).\(answer.epoch)-00000000000000aa\"\r\n"
+      }
+      if answer.closes { head += "Connection: close\r\n" }
+      channel.writeAndFlush(ByteBuffer(string: head + "\r\n" + answer.body), promise: nil)
+      if answer.closes { channel.close(promise: nil) }
+    }
+
+    private func next() -> (head: String, body: String)? {
+      let text = String(buffer: bytes)
+      guard let end = text.firstRange(of: "\r\n\r\n") else { return nil }
+      let head = String(text[..<end.lowerBound])
+      let field = head.lowercased().split(separator: "\r\n").first {
+        $0.hasPrefix("content-length: ")
+      }
+      let size = field.flatMap { Int($0.dropFirst(16)) } ?? 0
+      let headSize = text[..<end.upperBound].utf8.count
+      guard bytes.readableBytes >= headSize + size else { return nil }
+      bytes.moveReaderIndex(forwardBy: headSize)
+      return (head, bytes.readString(length: size) ?? "")
+    }
+  }
+}
