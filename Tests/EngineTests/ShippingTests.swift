@@ -174,6 +174,7 @@ struct ShippingTests {
         if disk.isDead || (ends < 12 && random.once(in: 15)) { break life }
       }
       if next == nil, !disk.isDead {
+        disk.fault = { _, _ in nil }
         try Self.expectEqual(copy, node, frames)
         return
       }

@@ -126,9 +126,6 @@ extension NodeProcessTests {
         let said = try await refusal(["--config", path] + here + flags, environment: environment)
         #expect(said.contains("\(path): \(field): this version"), "\(said)")
       }
-      let replica = try await refusal(["--config", path, "--http-addr", "127.0.0.1:9"])
-      #expect(
-        replica.contains("127.0.0.1:9 is a replica of \(address): this version"), "\(replica)")
       let leaderless = try file(#"{"mode":"leaderless","nodes":["\#(address)"]}"#)
       #expect(try await refusal(["--config", leaderless] + here).contains("mode: this version"))
       let two = try file(
