@@ -25,7 +25,7 @@ package final class RecentPositions: Sendable {
     }
   }
 
-  package static let countDefault = 65_536
+  package static let countDefault = 16_384
 
   private struct State {
     /// A ring, ascending from `start` on. Its memory was reserved before.

@@ -4,8 +4,9 @@ import WAL
 /// Keeps background work from taking the disk from the log: a limit on bytes a second, syncs in small
 /// portions, a way to stop it, and how far it is.
 package final class Pace: Sendable {
-  /// Syncing a file in one piece at the end would hold up the log's syncs for as long as that takes.
-  private static let syncBytes = 1 << 20
+  /// Each sync holds up those of the log: many small ones for their metadata, one of everything for as
+  /// long as it takes.
+  private static let syncBytes = 16 << 20
 
   private struct State {
     /// When what was counted so far may have been done, on the monotonic clock.
