@@ -17,6 +17,8 @@ import WAL
 final class ReplicaLife: Sendable {
   /// Between tries to reach a leader.
   private static let retry = Duration.milliseconds(200)
+  /// Behind a copy that failed, which may have been all of it.
+  private static let retryBehindFailure = Duration.seconds(2)
   /// How long a start waits for the leader.
   private static let startMax = Duration.seconds(1)
 
@@ -107,7 +109,7 @@ final class ReplicaLife: Sendable {
         return onFailure(error)
       } catch {
         logger.warning("\(error); it is tried again")
-        try? await Task.sleep(for: Self.retry)
+        try? await Task.sleep(for: Self.retryBehindFailure)
       }
     }
     if let following {

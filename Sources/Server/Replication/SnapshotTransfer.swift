@@ -110,7 +110,13 @@ struct SnapshotTransfer {
       progress.add(end - offset)
       offset = end
     }
-    return try await conclude(part, file)
+    do {
+      return try await conclude(part, file)
+    } catch let error as WALError {
+      guard case .invalidFile = error else { throw error }
+      throw Peer.Unusable(
+        description: "what was fetched of \(peer.address) is damaged, and was removed: \(error)")
+    }
   }
 
   /// Reads every byte of it, and gives it its name.
