@@ -160,6 +160,14 @@ public struct FollowerState: Sendable {
       return .copy
     case 409:
       guard let leader = refusal.lastEpoch else { break }
+      // Epochs of two logs say nothing of one another: a leader that lost its data has a new one.
+      guard origin == nil || refusal.origin == origin else {
+        alarm =
+          "the leader's log is another one than this node's, which ends at \(applied.sequence): "
+          + "\(refusal.reason). Was its data lost? Nothing is taken from it"
+        phase = .waiting(until: now + Self.haltNanoseconds)
+        return nil
+      }
       if leader > applied.epoch {
         phase = .ended
         return .startOver(
@@ -204,8 +212,14 @@ public struct StreamRefusal: Equatable, Sendable {
   public var lastEpoch: Epoch?
   /// Its oldest sequence number that is in the log.
   public var oldest: UInt64?
+  /// Its log's id.
+  public var origin: UInt64?
 
-  public init(status: Int, reason: String, lastEpoch: Epoch? = nil, oldest: UInt64? = nil) {
+  public init(
+    status: Int, reason: String, lastEpoch: Epoch? = nil, oldest: UInt64? = nil,
+    origin: UInt64? = nil
+  ) {
+    self.origin = origin
     self.status = status
     self.reason = reason
     self.lastEpoch = lastEpoch

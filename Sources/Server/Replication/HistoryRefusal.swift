@@ -15,12 +15,15 @@ struct HistoryRefusal: Sendable {
 
   let kind: Kind
   let message: String
+  /// The log's id: epochs of another log say nothing.
+  let origin: UInt64
   let epochs: [EpochHistory.Start]
   let oldest: UInt64?
   let snapshot: UInt64?
 
   /// Looks at the log's directory: off the event loop.
   init(_ kind: Kind, _ message: String, _ store: Store) {
+    origin = store.origin
     epochs = store.epochs.all
     snapshot = store.snapshots.newest?.sequence
     do {
@@ -50,7 +53,7 @@ struct HistoryRefusal: Sendable {
     }
   }
 
-  /// `{"error":…,"epochs":[[number,node,first sequence],…],"oldest":…,"snapshot":…}`.
+  /// `{"error":…,"origin":…,"epochs":[[number,node,first sequence],…],"oldest":…,"snapshot":…}`.
   func write(into buffer: inout ByteBuffer) {
     buffer.writeStaticString("{\"error\":")
     var message = message
@@ -58,6 +61,7 @@ struct HistoryRefusal: Sendable {
     let list = epochs.map {
       "[\($0.epoch.number),\"\(hexadecimal($0.epoch.node))\",\($0.firstSequence)]"
     }
+    buffer.writeString(",\"origin\":\"\(hexadecimal(origin))\"")
     buffer.writeString(",\"epochs\":[\(list.joined(separator: ","))]")
     buffer.writeString(",\"oldest\":\(oldest.map { "\($0)" } ?? "null")")
     buffer.writeString(",\"snapshot\":\(snapshot.map { "\($0)" } ?? "null")}")

@@ -245,7 +245,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
         case .segment(let header):
           perform(state.opened(header, Self.now))
           // What a leader has heard does not outlive its process.
-          if state.applied.sequence > 0 { acknowledger.begin(at: state.applied) }
+          if channel != nil, state.applied.sequence > 0 { acknowledger.begin(at: state.applied) }
         case .frame(let header):
           state.frame(header)
           stream.withFrame { gathered.append(header, $0) }

@@ -63,6 +63,7 @@ struct Peer {
 extension StreamRefusal {
   private struct Body: Decodable {
     let error: String?
+    let origin: String?
     let oldest: UInt64?
     let epochs: [[Part]]?
   }
@@ -97,6 +98,6 @@ extension StreamRefusal {
     }
     self.init(
       status: status, reason: said.error ?? "the leader answers \(status)", lastEpoch: last,
-      oldest: said.oldest)
+      oldest: said.oldest, origin: said.origin.flatMap { UInt64($0, radix: 16) })
   }
 }

@@ -105,7 +105,7 @@ final class ReplicaLife: Sendable {
         try await prepare(for: ending)
       } catch is CancellationError {
         break
-      } catch let error as WALError where error != .cancelled {
+      } catch let error as WALError where error != .cancelled && !error.isFullDisk {
         return onFailure(error)
       } catch {
         logger.warning("\(error); it is tried again")

@@ -38,7 +38,7 @@ extension LoopState {
         let stream = LogStream.open(self, lane, from: cursor, behind: previous, replica: replica)
       else { return .now(unavailable("there are too many followers")) }
       var answer = Answer(.ok, .bytes)
-      answer.epoch = store.epochs.last!.epoch
+      answer.epoch = store.epoch
       return .stream(answer, stream)
     }
   }

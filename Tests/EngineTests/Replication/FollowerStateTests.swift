@@ -170,7 +170,8 @@ struct FollowerStateTests {
       _ = state.tick(0)
       let action = state.refused(
         StreamRefusal(
-          status: 409, reason: "not this history", lastEpoch: Epoch(number: epoch, node: node)), 0)
+          status: 409, reason: "not this history", lastEpoch: Epoch(number: epoch, node: node),
+          origin: Self.origin), 0)
       if isHigher {
         guard case .startOver = action else {
           Issue.record("epoch \(epoch)-\(node) was refused")
@@ -186,6 +187,19 @@ struct FollowerStateTests {
     _ = state.tick(0)
     #expect(state.refused(StreamRefusal(status: 409, reason: "no epochs"), 0) == nil)
     #expect(state.deadline != nil)
+  }
+
+  @Test("keeps what it has when the leader's log is another one, whatever its epoch")
+  func otherLog() {
+    for origin in [78, nil] as [UInt64?] {
+      var state = Self.state()
+      _ = state.tick(0)
+      let action = state.refused(
+        StreamRefusal(
+          status: 409, reason: "another origin", lastEpoch: Epoch(number: 9, node: 5),
+          origin: origin), 0)
+      #expect(action == nil && state.alarm != nil && state.phase != .ended)
+    }
   }
 
   @Test("forgets an alarm when the stream is well again")
