@@ -7,6 +7,21 @@ public protocol SubmissionOwner: AnyObject, Sendable {
   func completed(_ submission: Submission)
 }
 
+/// What writes wait for besides this node.
+public struct WriteQuorum: Hashable, Sendable {
+  /// Members, this node included, that are to have them durable and applied.
+  public var members: Int
+  public var timeoutMilliseconds: UInt64
+
+  public init(members: Int, timeoutMilliseconds: UInt64) {
+    self.members = members
+    self.timeoutMilliseconds = timeoutMilliseconds
+  }
+
+  /// Nothing.
+  public static let alone = WriteQuorum(members: 1, timeoutMilliseconds: 0)
+}
+
 /// Writes on their way to the committer and back: what one event loop gathered in one turn.
 ///
 /// Its owner fills it, submits it, gets it back with every request's outcome, and uses it again, so
@@ -23,6 +38,9 @@ public final class Submission: @unchecked Sendable {
   /// True when a request's outcome depends on what is there already.
   private(set) var isConditional = false
   unowned let owner: any SubmissionOwner
+
+  /// What its requests wait for behind the commit. The committer does not look at it.
+  public var quorum = WriteQuorum.alone
 
   // Invariant: `end` <= `buffer.count`; the bytes below `end` are whole records.
   private var buffer: UnsafeMutableRawBufferPointer

@@ -194,7 +194,10 @@ public struct LeaderProgress: Sendable {
   }
 
   /// What a quorum of members has durable and applied.
-  public func confirmed(own: UInt64) -> UInt64 {
+  public func confirmed(own: UInt64) -> UInt64 { number(confirmedBy: quorum, own: own) }
+
+  /// What so many members have durable and applied.
+  public func number(confirmedBy quorum: Int, own: UInt64) -> UInt64 {
     var numbers = [own]
     for replica in replicas where replica.isMember { numbers.append(replica.acknowledged ?? 0) }
     guard quorum <= numbers.count else { return 0 }

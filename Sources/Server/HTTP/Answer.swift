@@ -71,6 +71,8 @@ package struct Answer: Sendable {
   package var epoch: Epoch?
   /// Ask again after that long.
   package var retryAfterSeconds: Int?
+  /// For a replica: a write waits for what it acknowledges.
+  package var isAwaited = false
   /// Says that the connection stays: HTTP/1.0 does not take that for granted.
   var namesKeepAlive = false
   /// The connection is of no use after this.

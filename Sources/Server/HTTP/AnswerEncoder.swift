@@ -111,12 +111,13 @@ package struct AnswerEncoder {
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
     if let epoch = answer.epoch { fields.append(("X-KV-Epoch", epoch.text)) }
     if let seconds = answer.retryAfterSeconds { fields.append(("Retry-After", String(seconds))) }
+    if answer.isAwaited { fields.append(("X-KV-Awaited", "1")) }
     return fields
   }
 }
 
 extension Answer {
   fileprivate var hasRareFields: Bool {
-    allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil
+    allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil || isAwaited
   }
 }

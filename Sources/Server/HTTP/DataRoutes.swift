@@ -77,6 +77,9 @@ extension LoopState {
   func answer(
     _ route: Route, to request: WriteRequest, at index: Int, of submission: Submission
   ) -> Answer {
+    if let lateCount, request.isWritten {
+      return unconfirmed(request.version, by: lateCount, of: submission.quorum.members)
+    }
     switch request.outcome {
     case .created, .replaced, .deleted, .done:
       return success(route, request, index, submission)

@@ -35,6 +35,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   /// First in, first out; those before `waitingStart` are answered.
   private var waiting: [Waiting] = []
   private var waitingStart = 0
+  /// Of all of them.
+  private var waitingQuorum = WriteQuorum.alone
   private var large: LargeBody?
   private var now = NIODeadline.now()
   /// No further request is answered on this connection.
@@ -200,12 +202,22 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     case .request(let request):
       switch request.route {
       case .classicSet, .restPut, .classicDelete, .restDelete:
-        // What waits for other members does so in the standard pipeline.
-        guard loop.node.configuration.writeQuorum == 1 else { return .unusual }
+        let quorum = loop.quorum(of: request)
+        // Where they are too few the standard pipeline says so.
+        guard let quorum else { return .unusual }
+        // Writes come back in the order of their quorum.
+        guard waitingCount == 0 || quorum == waitingQuorum else { return .held }
         // A node that stops takes nothing on top of what is in progress.
         let most = loop.isDraining ? 1 : loop.limits.pendingWritesMax
         guard waitingCount < most else { return .held }
-        return write(request, bytes)
+        return write(request, bytes, quorum)
+      case .acknowledgement:
+        guard waitingCount == 0 else { return .held }
+        let query = UnsafeRawBufferPointer(rebasing: bytes[request.key])
+        guard let acknowledged = loop.acknowledge(query) else { return .unusual }
+        answer(acknowledged, keepsAlive: request.keepsAlive, isHead: false)
+        loop.requestMetrics.answered(.acknowledgement, acknowledged.status, since: now)
+        return .done(bytes: request.end)
       default:
         guard waitingCount == 0 else { return .held }
         return read(request, bytes)
@@ -236,7 +248,9 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     return .done(bytes: request.end)
   }
 
-  private func write(_ request: FastRequest, _ bytes: UnsafeRawBufferPointer) -> Step {
+  private func write(
+    _ request: FastRequest, _ bytes: UnsafeRawBufferPointer, _ quorum: WriteQuorum
+  ) -> Step {
     guard let key = key(of: request, bytes), let value = value(of: request, bytes) else {
       return .unusual
     }
@@ -253,9 +267,10 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
       let seconds = request.ttlSeconds
       let expiry =
         seconds == 0 ? nil : TimeToLive.expiry(of: seconds, now: loop.store.nowMilliseconds)
-      loop.gather().put(key, value, hash, expiry: expiry, token: token)
-    default: loop.gather().delete(key, hash, token: token)
+      loop.gather(quorum).put(key, value, hash, expiry: expiry, token: token)
+    default: loop.gather(quorum).delete(key, hash, token: token)
     }
+    waitingQuorum = quorum
     waiting.append(Waiting(route: request.route, keepsAlive: request.keepsAlive, start: now))
     // What stands behind a request that ends the connection is not answered.
     if !request.keepsAlive { isClosing = true }

@@ -1,8 +1,8 @@
 /// One of the hot requests, recognised in the bytes as they come from the network.
 ///
 /// Recognises `GET /get?key=K`, `GET|POST|PUT /set?key=K&value=V`, `GET|POST|DELETE /delete?key=K`,
-/// `GET /get/K`, `GET /local_read/K` and `GET|HEAD|PUT|DELETE /kv/K` of HTTP/1.1, with a `ttl` behind
-/// what is stored, where nothing unusual is in line and headers. Everything else is the standard
+/// `GET /get/K`, `GET /local_read/K` and `GET|HEAD|PUT|DELETE /kv/K` of HTTP/1.1, with a `w` and a `ttl`
+/// behind what is written, and a replica's `POST /wal/ack?…`, where nothing unusual is in line and headers. Everything else is the standard
 /// pipeline's, which says what is wrong with it, if anything. So what is recognised here must be a
 /// subset of what is valid there, with the same meaning.
 package struct FastRequest: Equatable {
@@ -22,10 +22,12 @@ package struct FastRequest: Equatable {
   package static let bodyBytesMax = 64 << 10
 
   package var route: Route
-  /// Still percent-encoded.
+  /// Still percent-encoded; of an acknowledgement the whole query.
   package var key: Range<Int>
   /// A value in the query, still percent-encoded, or a body.
   package var value: Range<Int>
+  /// Members that are to have the write; 0 where the request does not say it.
+  package var members: UInt8 = 0
   /// How long the value is to live; 0 for ever.
   package var ttlSeconds: UInt64 = 0
   /// Names and values in a query have `+` for a space.
@@ -124,12 +126,18 @@ package struct FastRequest: Equatable {
         guard method == .get || method == .post || method == .put, skip("set?key=") else {
           return nil
         }
-        return timed(inQuery(.classicSet), by: "&ttl=")
+        return timed(confirmed(inQuery(.classicSet), by: "&w="), by: "&ttl=")
       case UInt8(ascii: "d"):
         guard method == .get || method == .post || method == .delete, skip("delete?key=") else {
           return nil
         }
-        return inQuery(.classicDelete)
+        return confirmed(inQuery(.classicDelete), by: "&w=")
+      case UInt8(ascii: "w"):
+        guard method == .post, skip("wal/ack?"), let query = run(PlainBytes.wholeQuery) else {
+          return nil
+        }
+        return FastRequest(
+          route: .acknowledgement, key: query, value: 0..<0, isQuery: true, end: 0)
       case UInt8(ascii: "l"):
         guard method == .get, skip("local_read/") else { return nil }
         return inPath(.localRead)
@@ -141,8 +149,10 @@ package struct FastRequest: Equatable {
           var request = inPath(.restGet)
           request?.isHead = true
           return request
-        case .put: return timed(inPath(.restPut), by: "?ttl=")
-        case .delete: return inPath(.restDelete)
+        case .put:
+          let request = confirmed(inPath(.restPut), by: "?w=")
+          return timed(request, by: request?.members == 0 ? "?ttl=" : "&ttl=")
+        case .delete: return confirmed(inPath(.restDelete), by: "?w=")
         case .post: return nil
         }
       default: return nil
@@ -158,12 +168,37 @@ package struct FastRequest: Equatable {
     /// A key behind `key=`, and for `/set` a value; no other parameters.
     private mutating func inQuery(_ route: Route) -> FastRequest? {
       guard let key = run(PlainBytes.query), !key.isEmpty else { return nil }
-      var value = 0..<0
+      var request = FastRequest(route: route, key: key, value: 0..<0, isQuery: true, end: 0)
       if route == .classicSet {
-        guard skip("&value="), let found = run(PlainBytes.query) else { return nil }
-        value = found
+        if position + 1 < bytes.count, bytes[position + 1] == UInt8(ascii: "w") {
+          guard let found = confirmed(request, by: "&w=") else { return nil }
+          request = found
+        }
+        guard skip("&value="), let value = run(PlainBytes.query) else { return nil }
+        request.value = value
       }
-      return FastRequest(route: route, key: key, value: value, isQuery: true, end: 0)
+      return request
+    }
+
+    /// Adds the `w` that follows, if that does: of one digit.
+    @inline(__always)
+    private mutating func confirmed(
+      _ request: FastRequest?, by name: StaticString
+    ) -> FastRequest? {
+      guard var request, bytes[position] == name.utf8Start[0], request.members == 0 else {
+        return request
+      }
+      guard position + 1 < bytes.count else {
+        isShort = true
+        return nil
+      }
+      guard bytes[position + 1] == UInt8(ascii: "w") else { return request }
+      guard skip(name), let digit = byte() else { return nil }
+      guard digit >= UInt8(ascii: "1"), digit <= UInt8(ascii: "9") else { return nil }
+      position += 1
+      guard byte() != nil else { return nil }
+      request.members = digit - UInt8(ascii: "0")
+      return request
     }
 
     /// Adds the `ttl` that follows, if anything but a blank does.
@@ -334,6 +369,9 @@ struct PlainBytes: @unchecked Sendable {
   /// What may stand in a parameter here: the same and `?`, without what separates parameters.
   static let query = PlainBytes(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$'()*+,;:@%/?=")
+  /// The same, and what separates them.
+  static let wholeQuery = PlainBytes(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$'()*+,;:@%/?=&")
 }
 
 enum HeaderBytes {

@@ -21,13 +21,15 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   private(set) var isDraining = false
 
   // The way to the committer.
-  private var open: Submission?
+  /// One for each quorum that is wanted in this turn.
+  private var open: [Submission] = []
   private var spares: [Submission] = []
   private var isFlushScheduled = false
   // The way back.
   private let returned = Mutex<[Submission]>([])
   private var arrived: [Submission] = []
   private var touched: [Lane] = []
+  private var isFinishing = false
 
   private var lanes: [Lane] = []
   var pages = PageQueue()
@@ -36,7 +38,11 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   /// Reads that wait until a version is readable, and the feeds.
   let waiters: VersionWaiters
   /// Writes that wait until other members have them.
-  let quorumWaiters: QuorumWaiters
+  private(set) var held: HeldWrites!
+  /// What a write waits for that does not say it.
+  let defaultQuorum: WriteQuorum
+  /// Set while writes are finished that too few members have in time: how many do.
+  var lateCount: Int?
   /// Of `waiters`, the reads.
   var waitingReads: [VersionWaiters.ID] = []
   private var sweep: RepeatedTask?
@@ -54,9 +60,17 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     limits = node.configuration.limits
     metrics = node.metrics
     waiters = VersionWaiters(eventLoop: eventLoop, feed: store.feed)
-    quorumWaiters = QuorumWaiters(eventLoop: eventLoop, followers: node.followers)
+    let members = node.configuration.writeQuorum
+    defaultQuorum =
+      members == 1
+      ? .alone
+      : WriteQuorum(members: members, timeoutMilliseconds: Self.timeoutMilliseconds)
     requestMetrics = RequestMetrics(node.metrics.registry)
     encoder = AnswerEncoder(node: node.address, shard: node.shard)
+    held = HeldWrites(eventLoop: eventLoop, followers: node.followers) { [unowned self] in
+      finish($0, late: $1)
+      if !isFinishing { resumeTouched() }
+    }
   }
 
   deinit {
@@ -76,7 +90,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     sweep?.cancel()
     sweep = nil
     waiters.stop()
-    quorumWaiters.stop()
+    held.stop()
   }
 
   private func tell() {
@@ -87,27 +101,27 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
 
   /// The submission that gathers this turn's writes. It is handed over at the end of the turn, with
   /// those of all connections that were ready in it.
-  func gather() -> Submission {
+  func gather(_ quorum: WriteQuorum) -> Submission {
     if !isFlushScheduled {
       isFlushScheduled = true
       eventLoop.execute { self.handOver() }
     }
-    if let open { return open }
+    for submission in open where submission.quorum == quorum { return submission }
     let submission = spares.popLast() ?? Submission(owner: self)
-    open = submission
+    submission.quorum = quorum
+    open.append(submission)
     return submission
   }
 
   private func handOver() {
     isFlushScheduled = false
-    guard let submission = open, !submission.isEmpty else { return }
-    open = nil
-    store.committer.submit(submission)
+    for submission in open where !submission.isEmpty { store.committer.submit(submission) }
+    open.removeAll { !$0.isEmpty }
   }
 
   /// False when a write of that size has to be refused.
   func hasRoom(forBytes bytes: Int) -> Bool {
-    store.committer.hasRoom(forBytes: bytes + (open?.bytes ?? 0))
+    store.committer.hasRoom(forBytes: open.reduce(bytes + held.bytes) { $0 + $1.bytes })
   }
 
   func completed(_ submission: Submission) {
@@ -120,19 +134,52 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
 
   private func takeBack() {
     // What this turn has read is committed while the answers are written, where that is much.
-    if let open, open.requests.count >= Self.earlyRequestsMin { handOver() }
+    if open.contains(where: { $0.requests.count >= Self.earlyRequestsMin }) { handOver() }
     returned.withLock { swap(&$0, &arrived) }
+    isFinishing = true
     for submission in arrived {
-      for index in submission.requests.indices {
-        let request = submission.requests[index]
-        let lane = Lane.take(request.token)
-        lane.finish(request, at: index, of: submission)
-        if touched.last !== lane { touched.append(lane) }
+      if submission.quorum.members > 1 {
+        held.add(submission, version: versionToConfirm(of: submission))
+      } else {
+        finish(submission, late: nil)
       }
-      submission.removeAll()
-      if spares.count < Self.sparesMax { spares.append(submission) }
     }
+    isFinishing = false
     arrived.removeAll(keepingCapacity: true)
+    resumeTouched()
+  }
+
+  /// What other members have to have before the submission's outcomes may be told.
+  private func versionToConfirm(of submission: Submission) -> UInt64 {
+    var version: UInt64 = 0
+    for request in submission.requests {
+      if request.isWritten {
+        version = max(version, request.version)
+      } else if defaultQuorum.members > 1,
+        request.outcome == .absent || request.outcome == .conditionFailed
+      {
+        // Judged by what was there, which may be taken back as long as it is not confirmed.
+        version = max(version, store.feed.end.sequence)
+      }
+    }
+    return version
+  }
+
+  /// - Parameter late: how many members have what was written, where those are too few.
+  private func finish(_ submission: Submission, late: Int?) {
+    lateCount = late
+    for index in submission.requests.indices {
+      let request = submission.requests[index]
+      let lane = Lane.take(request.token)
+      lane.finish(request, at: index, of: submission)
+      if touched.last !== lane { touched.append(lane) }
+    }
+    lateCount = nil
+    submission.removeAll()
+    if spares.count < Self.sparesMax { spares.append(submission) }
+  }
+
+  private func resumeTouched() {
     // `resume` may lead back here, by way of another turn only.
     for lane in touched { lane.resume() }
     touched.removeAll(keepingCapacity: true)
@@ -168,7 +215,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     drainSnapshots()
     for lane in Array(lanes) { lane.drain() }
     giveUpWaitingReads()
-    quorumWaiters.giveUp()
+    held.giveUp()
   }
 
   func abortAll() {

@@ -40,7 +40,7 @@ extension LoopState {
     if let answer = writeOptions(query, lane) { return .now(answer) }
     guard let lifetime = TimeToLive(query.first("ttl")) else { return .now(badTimeToLive()) }
     guard hasRoom(forBytes: request.body.readableBytes) else { return .now(overloaded(.batch)) }
-    let submission = gather()
+    let submission = gather(lane.quorum)
     let start = submission.bytes
     submission.beginBatch()
     if let refusal = gatherBatch(request.body, lifetime, submission, start: start) {
@@ -142,7 +142,7 @@ extension LoopState {
       answer.purged = store.index.countForeign(to: range)
       return .now(answer)
     }
-    gather().purge(keeping: range, token: lane.token)
+    gather(lane.quorum).purge(keeping: range, token: lane.token)
     return .later
   }
 }

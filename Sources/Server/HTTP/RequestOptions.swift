@@ -19,7 +19,7 @@ struct Awaited {
 extension LoopState {
   /// Requests of one event loop that wait for a version.
   private static let waitersMax = 256
-  private static let timeoutMilliseconds: UInt64 = 5_000
+  static let timeoutMilliseconds: UInt64 = 5_000
 
   /// Members of the shard, this node included.
   private var memberCount: UInt64 { UInt64(node.followers.memberCount) }
@@ -64,7 +64,7 @@ extension LoopState {
     if case .refused(let answer) = readOptions(query, isRead: false) { return answer }
     let asked = query.first("w")?.withUnsafeBytes { DecimalText.parse($0) }
     let wanted = asked.map { Int($0) } ?? node.configuration.writeQuorum
-    lane.quorum = nil
+    lane.quorum = .alone
     // A replica refuses it as any other.
     guard wanted > 1, node.isLeading else { return nil }
     guard !isDraining else { return unavailable("the node is stopping: nothing was written") }
@@ -75,7 +75,7 @@ extension LoopState {
           + "nothing was written")
     }
     lane.quorum = WriteQuorum(
-      wanted: wanted, timeout: .milliseconds(Int64(timeoutMilliseconds(query))))
+      members: wanted, timeoutMilliseconds: timeoutMilliseconds(query))
     return nil
   }
 
@@ -128,5 +128,24 @@ extension LoopState {
   /// What waits is answered that it is not readable: the node stops.
   func giveUpWaitingReads() {
     for id in waitingReads { waiters.expire(id) }
+  }
+}
+
+extension LoopState {
+  /// What a write of the fast lane waits for; nil where so many members are not there.
+  @inline(__always)
+  func quorum(of request: FastRequest) -> WriteQuorum? {
+    if request.members == 0, defaultQuorum.members == 1 { return .alone }
+    return quorum(ofMembers: Int(request.members))
+  }
+
+  private func quorum(ofMembers asked: Int) -> WriteQuorum? {
+    let members = asked == 0 ? defaultQuorum.members : asked
+    guard members <= node.followers.memberCount else { return nil }
+    guard members > 1, node.isLeading else { return .alone }
+    guard !isDraining, node.followers.streamingCount >= members else { return nil }
+    return asked == 0
+      ? defaultQuorum
+      : WriteQuorum(members: members, timeoutMilliseconds: Self.timeoutMilliseconds)
   }
 }

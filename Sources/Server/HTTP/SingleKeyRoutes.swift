@@ -179,7 +179,7 @@ extension LoopState {
     let asked = query.first("ttl")
     guard let lifetime = TimeToLive(asked) else { return .now(badTimeToLive()) }
     guard route == .restPut || asked == nil else { return .now(deleteHasLifetime()) }
-    let submission = gather()
+    let submission = gather(lane.quorum)
     let condition = WriteCondition(
       ifMatch: rule(ifMatch, submission), ifNoneMatch: rule(ifNoneMatch, submission))
     guard route == .restPut else { return delete(route, key, condition, lane) }
@@ -237,7 +237,7 @@ extension LoopState {
     guard hasRoom(forBytes: key.count + value.byteCount) else { return .now(overloaded(route)) }
     key.withUnsafeBytes { key in
       value.withUnsafeBytes { value in
-        gather().put(
+        gather(lane.quorum).put(
           key, value, store.index.hasher(key), expiry: expiry(lifetime), condition: condition,
           token: lane.token)
       }
@@ -254,7 +254,8 @@ extension LoopState {
   ) -> Handling {
     guard hasRoom(forBytes: key.count) else { return .now(overloaded(route)) }
     key.withUnsafeBytes { key in
-      gather().delete(key, store.index.hasher(key), condition: condition, token: lane.token)
+      gather(lane.quorum).delete(
+        key, store.index.hasher(key), condition: condition, token: lane.token)
     }
     return .later
   }

@@ -42,10 +42,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private var stream: (any AnswerStream)?
   /// The version that the request waits for.
   var awaited: VersionWaiters.ID?
-  /// The members that the write is to wait for; nil for this node alone.
-  var quorum: WriteQuorum?
-  /// The write that waits for them.
-  private var waitingWrite: QuorumWaiters.ID?
+  /// What the request's write is to wait for.
+  var quorum = WriteQuorum.alone
   /// What this connection's body counts for in the node's bound.
   private var chargedBytes = 0
   /// What its answer counts for in the node's bound.
@@ -136,8 +134,6 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     stream?.close()
     stream = nil
     if let awaited { loop.waiters.expire(awaited) }
-    if let waitingWrite { loop.quorumWaiters.remove(waitingWrite) }
-    waitingWrite = nil
     releaseBody()
     releaseAnswer()
     if !isBusy { phase = .closing }
@@ -318,26 +314,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   func isFor(_ route: Route) { self.route = route }
 
   override func finish(_ request: WriteRequest, at index: Int, of submission: Submission) {
-    let answer = loop.answer(route, to: request, at: index, of: submission)
-    guard let quorum, request.isWritten, isOpen else { return respond(answer) }
-    wait(for: quorum, request.version, answer)
-  }
-
-  /// Sends the answer, whose body is the loop's, once enough members have that version.
-  private func wait(for quorum: WriteQuorum, _ version: UInt64, _ answer: Answer) {
-    var body = ByteBuffer()
-    swap(&body, &loop.body)
-    var quorum = quorum
-    if loop.isDraining { quorum.timeout = .zero }
-    let wanted = quorum.wanted
-    waitingWrite = loop.quorumWaiters.add(version, quorum) { count in
-      self.waitingWrite = nil
-      guard count < wanted else {
-        self.loop.body = body
-        return self.respond(answer)
-      }
-      self.respond(self.loop.unconfirmed(version, by: count, of: wanted))
-    }
+    respond(loop.answer(route, to: request, at: index, of: submission))
   }
 
   /// Sends an answer whose body is the loop's. On the loop.

@@ -8,8 +8,8 @@ import WAL
 /// Belongs to its event loop.
 final class Acknowledger {
   private static let timeout = TimeAmount.seconds(5)
-  /// Between two of them, so that a busy stream does not cost a request a commit.
-  private static let pause = TimeAmount.milliseconds(1)
+  /// Between two of them where nobody waits, so that a busy stream does not cost a request a commit.
+  private static let pause = TimeAmount.milliseconds(5)
   private static let pauseBehindFailure = TimeAmount.milliseconds(500)
 
   private let leader: NodeAddress
@@ -21,6 +21,8 @@ final class Acknowledger {
   private var told: LogPosition?
   private var isBusy = false
   private var isStopped = false
+  /// Writes wait for what is told: so the leader said last.
+  private(set) var isAwaited = false
 
   init(_ leader: NodeAddress, id: String, origin: UInt64, loop: any EventLoop, pool: KVPool) {
     self.leader = leader
@@ -56,7 +58,8 @@ final class Acknowledger {
         var pause = Self.pauseBehindFailure
         if case .success(let answer) = result, answer.status == 204 {
           self.told = newest
-          pause = Self.pause
+          self.isAwaited = answer.headers.first(name: "X-KV-Awaited") != nil
+          pause = self.isAwaited ? .zero : Self.pause
         }
         // One that was refused or lost is not repeated: a later one says more, and a leader that has
         // this one in its history takes it.

@@ -11,6 +11,9 @@ final class Followers: Sendable {
   private let clock: LogClock
   private let quorum: Int
   private let confirmedNumber = Atomic<UInt64>(0)
+  /// For so long behind a write that waited replicas do not take their time.
+  private static let hurryNanoseconds: UInt64 = 100_000_000
+  private let awaitedAt = Atomic<UInt64>(0)
   /// Called with names that were not known before, and with those that are forgotten.
   private let changed = Mutex<@Sendable (_ joined: [String], _ left: [String]) -> Void>({ _, _ in })
   /// Fires with every number that a replica has acknowledged.
@@ -103,6 +106,15 @@ final class Followers: Sendable {
     return isTaken
   }
 
+  /// A write waits for what replicas acknowledge.
+  func isAwaited() { awaitedAt.store(now, ordering: .relaxed) }
+
+  /// One did just now: they had better hurry.
+  var areAwaited: Bool {
+    let at = awaitedAt.load(ordering: .relaxed)
+    return at > 0 && now &- at < Self.hurryNanoseconds
+  }
+
   private func move(to confirmed: UInt64) {
     var current = confirmedNumber.load(ordering: .relaxed)
     while confirmed > current {
@@ -126,6 +138,12 @@ final class Followers: Sendable {
 
   func armConfirmed(_ listener: any AppliedListener, at sequence: UInt64) {
     if quorum > 1 { confirmations.arm(listener, at: sequence) }
+  }
+
+  /// What so many members have durable and applied, this node included.
+  func number(confirmedBy members: Int) -> UInt64 {
+    let own = feed.end.sequence
+    return progress.withLock { $0.number(confirmedBy: members, own: own) }
   }
 
   /// How many members have that record durable and applied.

@@ -27,6 +27,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Frames that are gathered while others are written; one frame may come on top.
   private static let gatheredBytesMax = 4 << 20
   private static let connectSeconds: Int64 = 2
+  /// Between the beginnings of two batches where no write waits for them: each costs a sync.
+  private static let batchPause: UInt64 = 2_000_000
 
   let leader: NodeAddress
   private let id: String
@@ -45,6 +47,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private var gathered = FrameBatch()
   private var spare: FrameBatch? = FrameBatch()
   private var isShipping = false
+  private var shippedAt: UInt64 = 0
+  private var isShipDue = false
   private var shippedBytes = 0
   private var isReadHeld = false
   private var timer: Scheduled<Void>?
@@ -274,7 +278,21 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   }
 
   private func ship() {
-    guard !isShipping, !gathered.isEmpty, let next = spare else { return }
+    guard !isShipping, !isShipDue, !gathered.isEmpty, let next = spare else { return }
+    let now = Self.now
+    if !acknowledger.isAwaited, now < shippedAt + Self.batchPause,
+      gathered.bytes < Self.gatheredBytesMax
+    {
+      isShipDue = true
+      _ = loop.assumeIsolated().scheduleTask(
+        deadline: .uptimeNanoseconds(shippedAt + Self.batchPause)
+      ) {
+        self.isShipDue = false
+        if !self.isStopped { self.ship() }
+      }
+      return
+    }
+    shippedAt = now
     let batch = gathered
     gathered = next
     spare = nil

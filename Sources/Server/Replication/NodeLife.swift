@@ -35,6 +35,8 @@ final class NodeLife: Sendable {
   private let progress: StartProgress
   private let logger: Logger
   private let pool: KVPool
+  /// For acknowledgements alone: a connection that asks for nothing else costs the leader less.
+  private let acknowledgementPool: KVPool
   private let open: @Sendable (Opening) async throws -> NodeState
   private let onFailure: @Sendable (any Error) -> Void
   private let current = Mutex<NodeState?>(nil)
@@ -64,6 +66,7 @@ final class NodeLife: Sendable {
     self.onFailure = onFailure
     self.open = open
     pool = KVPool(limits: KVLimits(connectionsPerNodeMax: 4))
+    acknowledgementPool = KVPool(limits: KVLimits(connectionsPerNodeMax: 1))
     guard configuration.role == .leader || configuration.leaderAddress != nil else {
       throw NodeError.leaderUnknown(address: configuration.address)
     }
@@ -97,6 +100,7 @@ final class NodeLife: Sendable {
   /// - Throws: what is wrong with the data.
   func start() async throws {
     let first = try await begin()
+    if case .leading = first, members.isEmpty { return }
     task.withLock { task in
       task = Task { await self.live(first) }
     }
@@ -112,10 +116,12 @@ final class NodeLife: Sendable {
 
   /// Ends following and copying. What is served goes on.
   func stop() async throws {
-    let task = task.withLock { $0 }
-    task?.cancel()
-    await task?.value
+    // A node alone has none.
+    guard let task = task.withLock({ $0 }) else { return }
+    task.cancel()
+    await task.value
     try await pool.close().get()
+    try await acknowledgementPool.close().get()
   }
 
   // MARK: - Beginning
@@ -368,7 +374,8 @@ final class NodeLife: Sendable {
     ended: @escaping @Sendable (LogFollower.Ending) -> Void
   ) -> LogFollower {
     let follower = LogFollower(
-      leader, id: id, node: state, loop: MultiThreadedEventLoopGroup.singleton.next(), pool: pool,
+      leader, id: id, node: state, loop: MultiThreadedEventLoopGroup.singleton.next(),
+      pool: acknowledgementPool,
       ended: ended)
     state.follow(follower)
     return follower

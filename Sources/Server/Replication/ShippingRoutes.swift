@@ -75,7 +75,58 @@ extension LoopState {
     guard node.followers.acknowledged(replica, position.sequence) else {
       return unavailable("there are too many followers")
     }
-    return Answer(.noContent)
+    var answer = Answer(.noContent)
+    answer.isAwaited = node.followers.areAwaited
+    return answer
+  }
+
+  /// Takes an acknowledgement as a follower words it, of a position that is known without a look into
+  /// the files. The same as by the standard pipeline.
+  ///
+  /// - Returns: nil when it is not such a one.
+  func acknowledge(_ query: UnsafeRawBufferPointer) -> Answer? {
+    var rest = query[...]
+    func field(_ name: StaticString) -> Slice<UnsafeRawBufferPointer>? {
+      let count = name.utf8CodeUnitCount
+      guard rest.count > count,
+        rest.prefix(count).elementsEqual(UnsafeBufferPointer(start: name.utf8Start, count: count))
+      else { return nil }
+      let end = rest.firstIndex(of: UInt8(ascii: "&")) ?? rest.endIndex
+      defer { rest = end < rest.endIndex ? rest[(end + 1)...] : rest[end...] }
+      return rest[(rest.startIndex + count)..<end]
+    }
+    guard let replica = field("replica="), let epoch = field("epoch="),
+      let sequence = field("seq="),
+      let crc = field("crc="), let origin = field("origin="), rest.isEmpty,
+      (1...limits.replicaNameBytesMax).contains(replica.count),
+      PercentEncoding.isPlain(UnsafeRawBufferPointer(rebasing: replica)),
+      let dash = epoch.firstIndex(of: UInt8(ascii: "-")),
+      let epochNumber = DecimalText.parse(UnsafeRawBufferPointer(rebasing: epoch[..<dash])),
+      let epochNode = Self.hexNumber(epoch[(dash + 1)...], digits: 16),
+      let number = DecimalText.parse(UnsafeRawBufferPointer(rebasing: sequence)),
+      let checksum = Self.hexNumber(crc, digits: 8),
+      Self.hexNumber(origin, digits: 16) == store.origin
+    else { return nil }
+    let position = LogPosition(
+      epoch: Epoch(number: epochNumber, node: epochNode), sequence: number, crc: UInt32(checksum))
+    let name = String(decoding: replica, as: UTF8.self)
+    guard name != node.id, store.feed.recentlyHolds(position) == true else { return nil }
+    return acknowledged(name, position)
+  }
+
+  private static func hexNumber(
+    _ text: Slice<UnsafeRawBufferPointer>, digits: Int
+  ) -> UInt64? {
+    guard text.count == digits else { return nil }
+    var number: UInt64 = 0
+    for byte in text {
+      switch byte {
+      case 0x30...0x39: number = number << 4 | UInt64(byte - 0x30)
+      case 0x61...0x66: number = number << 4 | UInt64(byte - 0x61 + 10)
+      default: return nil
+      }
+    }
+    return number
   }
 
   /// Why that position is none of this history; nil when it is one. Off the event loop.

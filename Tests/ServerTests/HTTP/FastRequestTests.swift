@@ -61,12 +61,49 @@ import Testing
     #expect(seconds("POST /set?key=a&value=b&ttl=007") == 7)
     for line in [
       "PUT /kv/a?ttl=0", "PUT /kv/a?ttl=", "PUT /kv/a?ttl=3155760001", "PUT /kv/a?ttl=1&w=1",
-      "PUT /kv/a?ttl=%31", "PUT /kv/a?ttl=+1", "PUT /kv/a?w=1", "PUT /kv/a?",
+      "PUT /kv/a?ttl=%31", "PUT /kv/a?ttl=+1", "PUT /kv/a?",
       "PUT /kv/a?ttl=99999999999999999999", "PUT /kv/a&ttl=1x?", "DELETE /kv/a?ttl=1",
       "GET /set?key=a&value=b?&ttl=1x", "GET /get?key=a&ttl=1", "GET /set?key=a&value=b&ttl",
     ] {
       #expect(seconds(line) == nil, "\(line)")
     }
+  }
+
+  @Test func aQuorumIsTakenBehindAKeyOrAValue() throws {
+    func members(_ line: String) -> UInt8? {
+      let outcome = Self.recognise("\(line) HTTP/1.1\r\nHost: x\r\n\r\n".utf8)
+      guard case .request(let request) = outcome else { return nil }
+      return request.members
+    }
+    for line in [
+      "PUT /kv/a?w=2", "PUT /kv/a?w=2&ttl=3", "DELETE /kv/a?w=2", "GET /set?key=a&w=2&value=b",
+      "GET /set?key=a&value=b&w=2", "GET /set?key=a&value=b&w=2&ttl=1", "POST /delete?key=a&w=2",
+    ] {
+      #expect(members(line) == 2, "\(line)")
+    }
+    #expect(members("PUT /kv/a") == 0 && members("PUT /kv/w=2") == 0)
+    for line in [
+      "PUT /kv/a?w=0", "PUT /kv/a?w=", "PUT /kv/a?w=10", "PUT /kv/a?w=2&w=2", "PUT /kv/a&w=2?w=x",
+      "GET /set?key=a&w=2&value=b&w=2", "GET /set?key=a&w=2", "GET /kv/a?w=2", "PUT /kv/a?w=2?",
+      "PUT /kv/a?w=2&", "GET /get?key=a&w=2", "DELETE /kv/a?w=2&ttl=1",
+    ] {
+      #expect(members(line) == nil, "\(line)")
+    }
+  }
+
+  @Test func anAcknowledgementIsTakenWithItsWholeQuery() throws {
+    let bytes = Array(
+      "POST /wal/ack?replica=a:1&epoch=1-0000000000000001&seq=2&crc=00000003 HTTP/1.1\r\nHost: x\r\n\r\n"
+        .utf8)
+    guard case .request(let request) = Self.recognise(bytes) else {
+      Issue.record("it is not recognised")
+      return
+    }
+    #expect(request.route == .acknowledgement)
+    #expect(
+      String(decoding: bytes[request.key], as: UTF8.self)
+        == "replica=a:1&epoch=1-0000000000000001&seq=2&crc=00000003")
+    #expect(Self.recognise("GET /wal/ack?a=b HTTP/1.1\r\nHost: x\r\n\r\n".utf8) == .unusual)
   }
 
   @Test func keyAndValueAreWhereTheyStand() throws {

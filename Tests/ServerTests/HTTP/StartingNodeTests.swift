@@ -63,7 +63,8 @@ struct StartingNodeTests {
         #expect(refusal.status == 503 && refusal["retry-after"] == "1")
         #expect(refusal["content-type"] == "application/json")
         #expect(
-          refusal.text == #"{"error":"the node is starting: opening the data directory"}"#)
+          refusal.text
+            == #"{"error":"the node is starting: opening the data directory","state":"starting"}"#)
       }
       #expect(!FileManager.default.fileExists(atPath: dataDirectory))
     }
