@@ -90,7 +90,7 @@ public final class Node: Sendable {
     _ configuration: Configuration, _ listener: Listener, _ progress: StartProgress,
     _ logger: Logger, _ onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> ReplicaLife {
-    guard let address = configuration.leaderAddress else {
+    guard let address = configuration.followedAddress ?? configuration.leaderAddress else {
       throw NodeError.leaderUnknown(address: configuration.address)
     }
     let life = ReplicaLife(

@@ -27,6 +27,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Frames that are gathered while others are written; one frame may come on top.
   private static let gatheredBytesMax = 4 << 20
   private static let connectSeconds: Int64 = 2
+  private static let refusalBytesMax = 64 << 10
 
   let leader: NodeAddress
   private let id: String
@@ -200,16 +201,21 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
 
   fileprivate func received(_ part: HTTPClientResponsePart) {
     guard channel != nil else { return }
-    state.heard(Self.now)
+    // A refusal has an end: what goes on for ever under its status is a damaged stream.
+    if refusal == nil { state.heard(Self.now) }
     switch part {
     case .head(let head):
-      if head.status != .ok { refusal = (Int(head.status.code), ByteBuffer()) }
-    case .body(var bytes):
-      if refusal != nil {
-        if refusal!.body.readableBytes < 64 << 10 { refusal!.body.writeBuffer(&bytes) }
-      } else {
-        take(bytes)
+      guard head.status != .ok else { return }
+      guard head.status.code >= 400 else {
+        return disconnect("the leader answers \(head.status.code)")
       }
+      refusal = (Int(head.status.code), ByteBuffer())
+    case .body(var bytes):
+      guard refusal != nil else { return take(bytes) }
+      guard refusal!.body.readableBytes + bytes.readableBytes <= Self.refusalBytesMax else {
+        return disconnect("the leader's refusal does not end")
+      }
+      refusal!.body.writeBuffer(&bytes)
     case .end:
       guard let refusal else { return disconnect("the leader has ended it") }
       channel?.close(promise: nil)
