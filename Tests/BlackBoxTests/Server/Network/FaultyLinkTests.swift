@@ -28,7 +28,9 @@ extension NodeProcessTests {
           let found = try connection.get("key").text
           #expect(found.count == 10_000)
         }
-        #expect(link.connections.taken == 20 && link.connections.open == 20)
+        withExtendedLifetime(connections) {
+          #expect(link.connections.taken == 20 && link.connections.open == 20)
+        }
         #expect(link.faults(.toFollower).passedBytes > 200_000)
       }
     }

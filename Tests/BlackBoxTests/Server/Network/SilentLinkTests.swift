@@ -3,6 +3,11 @@ import Testing
 
 extension NodeProcessTests {
   @Suite("Replicas behind links that are slow or say nothing", .serialized) struct SilentLinkTests {
+    /// A replica that hears nothing says that nothing is missing.
+    private struct Claim: Error, CustomStringConvertible {
+      let description: String
+    }
+
     private enum Fault: Int, CaseIterable {
       /// The leader's stream stands still, or vanishes; what the replica says vanishes; both do.
       case stalled, deafReplica, deafLeader, halfOpen
@@ -46,19 +51,43 @@ extension NodeProcessTests {
       // What they have comes to them without what they say, too.
       try await ReplicaSet.catchUp(
         leader, [replicas[Fault.deafLeader.rawValue], replicas[Fault.delayed.rawValue]])
-      try await Threads.runOne {
-        for fault in [Fault.deafLeader, .stalled, .halfOpen] {
+      let lags = try await Threads.runOne {
+        try [Fault.deafLeader, .stalled, .halfOpen].map { fault in
           let row = try ReplicaSet.row(of: "\(replicas[fault.rawValue].address)", on: leader)
-          // What was not acknowledged is not taken for had.
-          #expect(row["lag_records"] as? Int ?? 1 > 0, "\(fault): \(row)")
+          return row["lag_records"] as? Int ?? 1
+        }
+      }
+      // What was not acknowledged is not taken for had.
+      #expect(lags.allSatisfy { $0 > 0 }, "\(lags)")
+      try await Threads.runOne {
+        for fault in Fault.allCases where fault.isSilent {
+          try Self.expectGivenUp(replicas[fault.rawValue], "\(fault)")
         }
       }
       for link in nodes.links { link.heal() }
+      try await ReplicaSet.catchUp(leader, replicas)
+      // A hole in a stream that goes on.
+      for link in nodes.links { link.set(.toFollower) { $0.isSwallowing = true } }
       try await LinkedReplicas.write(20, to: leader, from: 420)
+      for link in nodes.links { link.heal() }
+      try await LinkedReplicas.write(20, to: leader, from: 440)
       try await nodes.expectEqualInTheEnd()
     }
 
-    /// Until its silence has ended the connection, and then: at no moment is its lag 0.
+    /// Waits until a replica has ended its connection because nothing came.
+    private static func expectGivenUp(_ replica: ServedNode, _ fault: String) throws {
+      let deadline = ContinuousClock.now + .seconds(30)
+      while true {
+        let found = try ReplicaSet.following(replica)
+        if (found["trouble"] as? String)?.contains("nothing heard") == true { return }
+        guard ContinuousClock.now < deadline else {
+          throw ReplicaSet.NotInTime(description: "\(fault): it still waits: \(found)")
+        }
+        Thread.sleep(forTimeInterval: 0.02)
+      }
+    }
+
+    /// Waits until its lag is unknown: at no moment is it 0.
     private static func expectUnknownLag(_ replica: ServedNode, _ fault: String) throws {
       let deadline = ContinuousClock.now + .seconds(30)
       var isUnknown = false
@@ -66,12 +95,14 @@ extension NodeProcessTests {
         let found = try ReplicaSet.following(replica)
         for name in ["lag_records", "lag_records_to_receive", "lag_seconds"] {
           let text = found[name].map { "\($0)" } ?? "null"
-          #expect(text != "0" && text != "0.0", "\(fault): \(found)")
+          guard text != "0", text != "0.0" else { throw Claim(description: "\(fault): \(found)") }
         }
         isUnknown = ["lag_records", "lag_seconds"].allSatisfy {
           found[$0] == nil || found[$0] is NSNull
         }
-        try #require(ContinuousClock.now < deadline, "\(fault): its lag stays known: \(found)")
+        guard ContinuousClock.now < deadline else {
+          throw ReplicaSet.NotInTime(description: "\(fault): its lag stays known: \(found)")
+        }
         Thread.sleep(forTimeInterval: 0.02)
       }
     }
