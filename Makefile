@@ -3,15 +3,15 @@ SWIFT ?= swift
 # instructions of a request. The fuzzers' build keeps it.
 RELEASE = -c release -Xswiftc -enforce-exclusivity=unchecked
 SECONDS ?= 20
-# For `make run`: flags of `kv serve`, as ARGS="--http-addr 127.0.0.1:9000".
+# For `make run`: flags of `kv serve` for every node, as ARGS="--sync interval:100".
 ARGS ?=
 
 .PHONY: run build test test-setup fuzz bench cost network-faults format lint setup
 
-# One node at 127.0.0.1:8080, its data in ./data. Ctrl-C stops it.
+# A leader at 127.0.0.1:8080 and two replicas, their data below ./data. Ctrl-C stops them.
 run: setup
 	$(SWIFT) build $(RELEASE) --product kv
-	exec .build/release/kv serve $(ARGS)
+	exec .build/release/kv cluster --config-file one-shard.json -- $(ARGS)
 
 build: setup
 	$(SWIFT) build $(RELEASE)

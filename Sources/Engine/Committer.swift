@@ -54,10 +54,17 @@ public final class Committer: Sendable {
     /// Frames from another node, and who gets them back.
     var shipped: [(batch: FrameBatch, owner: any FrameBatchOwner)] = []
     /// What others want done with the log; each is called once.
-    var errands: [(LogWriter?) -> Void] = []
+    var errands: [Errand] = []
     var isClosing = false
     /// What closing the log came to; nil as long as it is open.
     var closed: Result<Void, WALError>?
+  }
+
+  /// What is done between two commits.
+  private struct Errand {
+    let run: (inout CommitterWork) -> Void
+    /// Called instead when the log was closed.
+    let refuse: () -> Void
   }
 
   private let intake = Monitor(Intake())
@@ -114,19 +121,24 @@ public final class Committer: Sendable {
   func perform<R: Sendable>(
     _ body: @escaping @Sendable (LogWriter) throws(WALError) -> R
   ) throws(WALError) -> R {
+    try change { (work) throws(WALError) in try body(work.log) }
+  }
+
+  /// The same with all that the thread has.
+  func change<R: Sendable>(
+    _ body: @escaping @Sendable (inout CommitterWork) throws(WALError) -> R
+  ) throws(WALError) -> R {
     let result = Monitor<Result<R, WALError>?>(nil)
-    let errand: (LogWriter?) -> Void = { log in
+    let errand = Errand { work in
       let outcome: Result<R, WALError>
-      if let log {
-        do throws(WALError) {
-          outcome = .success(try body(log))
-        } catch {
-          outcome = .failure(error)
-        }
-      } else {
-        outcome = .failure(.stopped(because: .setting("the log was closed")))
+      do throws(WALError) {
+        outcome = .success(try body(&work))
+      } catch {
+        outcome = .failure(error)
       }
       result.signal { $0 = outcome }
+    } refuse: {
+      result.signal { $0 = .failure(.stopped(because: .setting("the log was closed"))) }
     }
     var isClosed = false
     intake.signal { intake in
@@ -134,7 +146,7 @@ public final class Committer: Sendable {
       if !isClosed { intake.errands.append(errand) }
       hasWork.store(true, ordering: .relaxed)
     }
-    if isClosed { errand(nil) }
+    if isClosed { errand.refuse() }
     return try result.wait { $0 }.get()
   }
 
@@ -153,7 +165,7 @@ public final class Committer: Sendable {
   func run(_ work: consuming CommitterWork) {
     var batch: [Submission] = []
     var shipped: [(batch: FrameBatch, owner: any FrameBatchOwner)] = []
-    var errands: [(LogWriter?) -> Void] = []
+    var errands: [Errand] = []
     var isClosing = false
     var deadline = work.tick()
     // Whether it is the end; nil when there is nothing to do.
@@ -179,7 +191,7 @@ public final class Committer: Sendable {
       for (batch, owner) in shipped { owner.shipped(batch, work.ship(batch)) }
       shipped.removeAll(keepingCapacity: true)
       if !errands.isEmpty {
-        for errand in errands { work.perform(errand) }
+        for errand in errands { errand.run(&work) }
         errands.removeAll()
       }
       deadline = work.tick()
@@ -196,7 +208,7 @@ public final class Committer: Sendable {
       batch.removeAll(keepingCapacity: true)
       for (batch, owner) in shipped { owner.shipped(batch, .stopped) }
       shipped.removeAll()
-      for errand in errands { errand(nil) }
+      for errand in errands { errand.refuse() }
       errands.removeAll()
     }
     intake.signal { _ in }
@@ -206,7 +218,7 @@ public final class Committer: Sendable {
   private func endsIntake(
     with result: Result<Void, WALError>, rest: inout [Submission],
     _ shipped: inout [(batch: FrameBatch, owner: any FrameBatchOwner)],
-    _ errands: inout [(LogWriter?) -> Void]
+    _ errands: inout [Errand]
   ) -> Bool {
     intake.withLock { intake in
       swap(&rest, &intake.waiting)

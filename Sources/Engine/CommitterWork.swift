@@ -21,8 +21,7 @@ package struct CommitterWork: ~Copyable {
     package var syncPolicy: SyncPolicy
     /// Called when a segment was sealed.
     package var sealed: (@Sendable () -> Void)?
-    /// Set where the log is a copy of another node's: nothing is written but what is shipped. Gets the
-    /// epochs that come with it.
+    /// Set where the log begins as a copy of another node's. Gets the epochs that come with it.
     package var copies: EpochHistory?
 
     package init(
@@ -44,6 +43,8 @@ package struct CommitterWork: ~Copyable {
     var outcome: WriteRequest.Outcome?
   }
 
+  /// Set as long as the log is a copy of another node's: nothing is written but what is shipped.
+  var copies: EpochHistory?
   private var frame = FrameBuilder()
   private var pending: [Pending] = []
   private var keys = PendingKeys()
@@ -67,6 +68,7 @@ package struct CommitterWork: ~Copyable {
     self.feed = feed
     log.tap = feed?.recent
     self.options = options
+    copies = options.copies
     self.clock = clock
     self.observer = observer
     sealedSequence = log.sealedSequence
@@ -125,7 +127,7 @@ package struct CommitterWork: ~Copyable {
     var dependsOnFrame = false
     if hasFailed {
       outcome = .stopped
-    } else if options.copies != nil {
+    } else if copies != nil {
       outcome = .readOnly
     } else if request.kind == .delete || request.condition != .always {
       let key = Self.key(ofRecord: records)
@@ -244,12 +246,12 @@ package struct CommitterWork: ~Copyable {
   }
 
   /// What has expired goes behind the records of every frame.
-  private func endFrame() {
+  func endFrame() {
     index.countExpired(index.endFrame(time: log.frameTimeMilliseconds))
   }
 
   /// What was written is durable, as far as the policy asks for that, and in the index.
-  private func setApplied() {
+  func setApplied() {
     index.setApplied(log.position.sequence)
     feed?.applied(
       log.position, bytes: log.writtenBytes, timeMilliseconds: log.frameTimeMilliseconds)
@@ -322,7 +324,7 @@ package struct CommitterWork: ~Copyable {
     }
     endDiskFull()
     tellSegmentError()
-    guard options.copies == nil else { return tickCopy() }
+    guard copies == nil else { return tickCopy() }
     let index = index
     do {
       let needsMark = log.endsWithMark && expiryMark.isDue(index, clock)
@@ -352,12 +354,9 @@ package struct CommitterWork: ~Copyable {
     }
   }
 
-  /// Gives the log to somebody who has business with it.
-  package func perform(_ errand: (LogWriter?) -> Void) { errand(log) }
-
   package func close() -> Result<Void, WALError> {
     do {
-      try log.close(markContent: options.copies == nil ? index.digest().encoded : nil)
+      try log.close(markContent: copies == nil ? index.digest().encoded : nil)
       return .success(())
     } catch {
       return .failure(error)

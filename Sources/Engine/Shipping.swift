@@ -20,7 +20,7 @@ public enum ShippingOutcome: Sendable {
 /// and applied.
 extension CommitterWork {
   package mutating func ship(_ batch: FrameBatch) -> ShippingOutcome {
-    guard let epochs = options.copies, !hasFailed else { return .stopped }
+    guard let epochs = copies, !hasFailed else { return .stopped }
     let start = clock.monotonicNanoseconds()
     var written = 0
     var isFull = false

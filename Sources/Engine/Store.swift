@@ -66,9 +66,14 @@ public final class Store: Sendable {
   /// How far the log is.
   public let progress: LogProgress
   public let origin: UInt64
+  /// True when what this start found may be less than what this node has acknowledged, and no epoch was
+  /// begun for that yet: as a copy it waits for one.
+  public let owesEpoch: Bool
   public let snapshots: Snapshotter
   /// The log for those who follow it.
   public let feed: LogFeed
+  /// Whether the log is a copy of another node's now.
+  private let copies: Atomic<Bool>
   private let thread: ThreadHandle
   private let snapshotThread: ThreadHandle?
   private let isJoined = Mutex(false)
@@ -169,6 +174,8 @@ public final class Store: Sendable {
     self.report = report
     progress = log.progress
     origin = log.origin
+    owesEpoch = log.owesEpoch
+    copies = Atomic(options.isCopy)
     let feed = LogFeed(
       index: index, epochs: epochs, end: log.position, directory: options.dataDirectory + "/wal",
       fileSystem: options.fileSystem, recentBytesMax: options.recentBytesMax)
@@ -242,6 +249,32 @@ public final class Store: Sendable {
       }
       isJoined = true
     }
+  }
+
+  // MARK: - Leading and following
+
+  /// True as long as the log is a copy of another node's: it takes frames of that log, and no writes.
+  public var isCopy: Bool { copies.load(ordering: .sequentiallyConsistent) }
+
+  /// From here on the log is this node's to write: behind what was shipped until now.
+  ///
+  /// - Parameter number: that of the epoch which begins; nil to go on in the one that is running.
+  /// - Throws: `diskFull`, with everything as it was; any other error stops the log.
+  public func lead(
+    epoch number: UInt64?, reason: EpochChange.Reason = .promoted
+  ) throws(WALError) {
+    let new = number.map { Epoch(number: $0, node: options.node) }
+    let epochs = epochs
+    try committer.change { (work) throws(WALError) in try work.lead(new, reason, epochs) }
+    copies.store(false, ordering: .sequentiallyConsistent)
+  }
+
+  /// From here on the log is a copy again. Writes that were taken before are committed; those that come
+  /// behind are refused.
+  public func follow() throws(WALError) {
+    let epochs = epochs
+    try committer.change { (work) throws(WALError) in work.follow(epochs) }
+    copies.store(true, ordering: .sequentiallyConsistent)
   }
 
   // MARK: - Looking

@@ -55,6 +55,9 @@ public struct Configuration: Sendable {
     self.port = port
   }
 
+  /// What the node calls itself.
+  public var id: String { nodeID ?? address }
+
   public var address: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 

@@ -16,13 +16,7 @@ import WAL
 
 /// One node: a store, and a listener in front of it.
 public final class Node: Sendable {
-  /// What is behind the listener.
-  private enum Work {
-    case leader(NodeState)
-    case replica(ReplicaLife)
-  }
-
-  private let work: Work
+  private let life: NodeLife
   private let listener: Listener
   private let configuration: Configuration
 
@@ -57,62 +51,27 @@ public final class Node: Sendable {
     }
     do {
       try await prepare(listener.port)
-      let work: Work =
-        switch configuration.role {
-        case .leader:
-          .leader(try await lead(configuration, listener, progress, logger, onFailure))
-        case .replica:
-          .replica(try await follow(configuration, listener, progress, logger, onFailure))
-        }
-      return Node(work, listener, configuration)
+      let life = try NodeLife(
+        configuration, listener, progress, logger: logger, onFailure: onFailure
+      ) { opening in
+        try await open(configuration, progress, opening, logger: logger, onFailure: onFailure)
+      }
+      try await life.start()
+      return Node(life, listener, configuration)
     } catch {
       try await listener.abandon()
       throw error
     }
   }
 
-  private static func lead(
-    _ configuration: Configuration, _ listener: Listener, _ progress: StartProgress,
-    _ logger: Logger, _ onFailure: @escaping @Sendable (any Error) -> Void
-  ) async throws -> NodeState {
-    let state = try await open(
-      configuration, progress, logger: logger, onFailure: onFailure)
-    do {
-      try await listener.open(state)
-    } catch {
-      try state.store.close()
-      throw error
-    }
-    return state
-  }
-
-  private static func follow(
-    _ configuration: Configuration, _ listener: Listener, _ progress: StartProgress,
-    _ logger: Logger, _ onFailure: @escaping @Sendable (any Error) -> Void
-  ) async throws -> ReplicaLife {
-    guard let address = configuration.followedAddress ?? configuration.leaderAddress else {
-      throw NodeError.leaderUnknown(address: configuration.address)
-    }
-    let life = ReplicaLife(
-      configuration, following: try NodeAddress(parsing: address), listener, progress,
-      logger: logger, onFailure: onFailure
-    ) { origin in
-      try await open(
-        configuration, progress, copyOf: .some(origin), logger: logger, onFailure: onFailure)
-    }
-    try await life.start()
-    return life
-  }
-
-  /// - Parameter origin: set for a copy: the log's id, where nothing on the disk says it.
   private static func open(
-    _ configuration: Configuration, _ progress: StartProgress, copyOf origin: UInt64?? = nil,
+    _ configuration: Configuration, _ progress: StartProgress, _ opening: NodeLife.Opening,
     logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> NodeState {
     let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
     var options = StoreOptions(
       dataDirectory: configuration.dataDirectory,
-      node: NodeNumber.of(configuration.nodeID ?? configuration.address))
+      node: NodeNumber.of(configuration.id))
     options.hash = configuration.hash
     options.shardIndex = configuration.shardIndex
     options.shardCount = configuration.shardCount
@@ -122,7 +81,7 @@ public final class Node: Sendable {
     options.snapshotLogBytes = configuration.snapshotLogBytes
     options.retainBytes = configuration.retainBytes
     options.progress = progress
-    if let origin {
+    if case .copy(let origin) = opening {
       options.isCopy = true
       options.origin = origin
     }
@@ -139,8 +98,8 @@ public final class Node: Sendable {
     return state
   }
 
-  private init(_ work: Work, _ listener: Listener, _ configuration: Configuration) {
-    self.work = work
+  private init(_ life: NodeLife, _ listener: Listener, _ configuration: Configuration) {
+    self.life = life
     self.listener = listener
     self.configuration = configuration
   }
@@ -148,19 +107,14 @@ public final class Node: Sendable {
   /// What the start found in the data directory; nil on a replica that has nothing yet.
   public var report: StoreReport? { state?.store.report }
 
-  private var state: NodeState? {
-    switch work {
-    case .leader(let state): state
-    case .replica(let life): life.state
-    }
-  }
+  private var state: NodeState? { life.state }
 
   /// The port, where the system chose it.
   public var port: Int? { listener.port }
 
   /// Accepts nothing more, ends what is in progress, syncs, and closes the log in order.
   public func stop() async throws {
-    if case .replica(let life) = work { try await life.stop() }
+    try await life.stop()
     let drained: Result<Void, any Error>
     do {
       drained = .success(try await listener.drain(configuration.limits))
@@ -228,6 +182,7 @@ public enum NodeError: Error, CustomStringConvertible {
   case cannotListen(address: String, reason: String)
   case listenerLost(address: String)
   case leaderUnknown(address: String)
+  case historyLost(address: String, peer: String, reason: String)
 
   public var description: String {
     switch self {
@@ -237,6 +192,8 @@ public enum NodeError: Error, CustomStringConvertible {
       "\(address) takes no more connections: the system refused one with an error. Restart the process"
     case .leaderUnknown(let address):
       "\(address) is a replica, and nothing says of whom: name its leader in the configuration"
+    case .historyLost(let address, let peer, let reason):
+      "\(peer) has more of the log than \(address), which led last, and it cannot be had: \(reason). Move this node's data directory away and start it again: it takes all of it from there"
     }
   }
 }

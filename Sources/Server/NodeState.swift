@@ -37,9 +37,9 @@ final class NodeState: Sendable {
     self.logger = logger
     self.address = address
     self.feedReaders = feedReaders
-    id = configuration.nodeID ?? address
+    id = configuration.id
     followers = Followers(
-      members: configuration.role == .leader ? configuration.members : [], own: id,
+      members: configuration.members, own: id,
       quorum: configuration.writeQuorum,
       copySeconds: configuration.limits.snapshotLeaseSeconds, store: store)
     shardName = configuration.shardName
@@ -54,7 +54,12 @@ final class NodeState: Sendable {
   func follow(_ follower: LogFollower) { self.follower.withLock { $0 = follower } }
 
   /// How a replica stands to its leader; nil on a leader.
-  var following: FollowerReport? { follower.withLock { $0 }?.report }
+  var following: FollowerReport? {
+    isLeading ? nil : follower.withLock { $0 }?.report
+  }
+
+  /// Whether this node takes its shard's writes.
+  var isLeading: Bool { !store.isCopy }
 
   /// Bytes of the bodies that are being received.
   var bodyBytes: Int { bodies.load(ordering: .relaxed) }

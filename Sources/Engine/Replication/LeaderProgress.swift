@@ -207,8 +207,11 @@ public struct LeaderProgress: Sendable {
   }
 
   /// The log behind here is needed by somebody; nil when nobody needs any.
-  public var needed: UInt64? {
-    replicas.compactMap { $0.isMember ? $0.needed ?? 0 : $0.needed }.min()
+  ///
+  /// - Parameter isLeading: then members of whom nothing was heard may need all of it. Of another node
+  ///   they get it from the leader.
+  public func needed(isLeading: Bool) -> UInt64? {
+    replicas.compactMap { $0.isMember && isLeading ? $0.needed ?? 0 : $0.needed }.min()
   }
 
   public func knows(_ id: String) -> Bool { replicas.contains { $0.id == id } }
@@ -218,9 +221,13 @@ public struct LeaderProgress: Sendable {
 
   /// All replicas, members first.
   ///
-  /// - Parameter lag: of who has everything up to a number.
-  public func rows(at now: UInt64, lag: (UInt64) -> ReplicaLag) -> [Row] {
-    replicas.filter { !$0.isOver(at: now) }.map { replica in
+  /// - Parameters:
+  ///   - isLeading: then also those of whom nothing was heard.
+  ///   - lag: of who has everything up to a number.
+  public func rows(
+    at now: UInt64, isLeading: Bool = true, lag: (UInt64) -> ReplicaLag
+  ) -> [Row] {
+    replicas.filter { !$0.isOver(at: now) && (isLeading || $0.heard != nil) }.map { replica in
       Row(
         id: replica.id, address: replica.address, isMember: replica.isMember,
         durable: replica.acknowledged, lag: replica.acknowledged.map(lag) ?? .unknown,

@@ -225,7 +225,7 @@ struct NodeStatus: Encodable {
   init(_ state: NodeState) throws(WALError) {
     let store = state.store
     node = state.id
-    role = state.following == nil ? "leader" : "replica"
+    role = state.isLeading ? "leader" : "replica"
     shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
     let last = store.epoch
     epoch = last.number

@@ -9,6 +9,7 @@ final class Entrance: Sendable {
   let limits: Limits
   let progress: StartProgress
   private let usesFastLane: Bool
+  private let told = Mutex<DoorStanding?>(nil)
   /// Nil until the node has its data.
   private let opened = Mutex<[LoopState]?>(nil)
 
@@ -17,6 +18,12 @@ final class Entrance: Sendable {
     limits = configuration.limits
     usesFastLane = configuration.usesFastLane
     self.progress = progress
+  }
+
+  /// How far the node's log is, once that is known.
+  var standing: DoorStanding? {
+    get { told.withLock { $0 } }
+    set { told.withLock { $0 = newValue } }
   }
 
   /// Those of the lanes; none before `open`.

@@ -8,7 +8,7 @@ import WAL
 final class Listener: Sendable {
   private let group: MultiThreadedEventLoopGroup
   private let channel: any Channel
-  private let entrance: Entrance
+  let entrance: Entrance
   private let isDraining = Atomic(false)
 
   /// A connection that is not even told why.

@@ -65,7 +65,8 @@ extension LoopState {
     let asked = query.first("w")?.withUnsafeBytes { DecimalText.parse($0) }
     let wanted = asked.map { Int($0) } ?? node.configuration.writeQuorum
     lane.quorum = nil
-    guard wanted > 1 else { return nil }
+    // A replica refuses it as any other.
+    guard wanted > 1, node.isLeading else { return nil }
     guard !isDraining else { return unavailable("the node is stopping: nothing was written") }
     let streaming = node.followers.streamingCount
     guard streaming >= wanted else {

@@ -98,7 +98,9 @@ final class StartingConnection: ChannelInboundHandler, RemovableChannelHandler {
       body = "recovering: \(entrance.progress.text)"
     case .other:
       answer = Answer(.unavailable, .json)
-      body = "{\"error\":\"the node is starting: \(entrance.progress.text)\"}"
+      let standing = entrance.standing.map { ",\($0.text)" } ?? ""
+      body =
+        "{\"error\":\"the node is starting: \(entrance.progress.text)\",\"state\":\"\(entrance.progress.state)\"\(standing)}"
     }
     if answer.status == .unavailable { answer.retryAfterSeconds = 1 }
     answer.closes = true
@@ -168,6 +170,9 @@ struct StartingHead {
 }
 
 extension StartProgress {
+  /// The same in a word, for other nodes.
+  var state: String { now.phase == .copying ? "copying" : "starting" }
+
   /// What is being done, for people.
   var text: String {
     let (phase, done, total) = now

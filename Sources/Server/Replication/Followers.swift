@@ -6,7 +6,8 @@ import WAL
 /// who waits for it to move.
 final class Followers: Sendable {
   private let progress: Mutex<LeaderProgress>
-  private let feed: LogFeed
+  private let store: Store
+  private var feed: LogFeed { store.feed }
   private let clock: LogClock
   private let quorum: Int
   private let confirmedNumber = Atomic<UInt64>(0)
@@ -33,7 +34,7 @@ final class Followers: Sendable {
     memberCount = progress.memberCount
     self.progress = Mutex(progress)
     self.quorum = quorum
-    feed = store.feed
+    self.store = store
     clock = store.options.clock
     if quorum > 1 { feed.setConfirmed(0) }
     store.snapshots.leases.setFollowers { [weak self] in self?.needed }
@@ -139,13 +140,16 @@ final class Followers: Sendable {
     return progress.withLock { $0.streamingCount(at: now) }
   }
 
-  private var needed: UInt64? { progress.withLock { $0.needed } }
+  private var needed: UInt64? {
+    let isLeading = !store.isCopy
+    return progress.withLock { $0.needed(isLeading: isLeading) }
+  }
 
   var rows: [LeaderProgress.Row] {
     let now = now
     let wall = clock.wallMilliseconds()
     let progress = progress.withLock { $0 }
-    return progress.rows(at: now) { feed.lag(behind: $0, now: wall) }
+    return progress.rows(at: now, isLeading: !store.isCopy) { feed.lag(behind: $0, now: wall) }
   }
 
   func row(_ id: String) -> LeaderProgress.Row? { rows.first { $0.id == id } }

@@ -36,6 +36,51 @@ struct Peer {
     var epochOfLog: Epoch? {
       UInt64(epoch_node, radix: 16).map { Epoch(number: epoch, node: $0) }
     }
+
+    /// What that says of who leads.
+    func report(_ address: NodeAddress) throws(Unusable) -> Succession.Report {
+      guard let origin = originNumber, let epoch = epochOfLog else {
+        throw Unusable(description: "\(address) has a status that is not known")
+      }
+      return Succession.Report(
+        address: "\(address)", node: NodeNumber.of("\(address)"), isLeading: role == "leader",
+        standing: sequence.applied == 0
+          ? nil
+          : Succession.Standing(
+            origin: origin, epoch: epoch, sequence: min(sequence.durable, sequence.applied)))
+    }
+  }
+
+  /// What a node says that serves nothing yet.
+  private struct DoorStatus: Decodable {
+    struct Sequence: Decodable { let durable: UInt64 }
+
+    let state: String
+    let epoch: UInt64?
+    let epoch_node: String?
+    let origin: String?
+    let sequence: Sequence?
+  }
+
+  /// - Returns: nil as long as that node does not know itself.
+  static func doorReport(of answer: KVResponse, _ address: NodeAddress) -> MemberSurvey.Answer? {
+    guard
+      let said = try? JSONDecoder().decode(
+        DoorStatus.self, from: Data(answer.body.readableBytesView))
+    else { return nil }
+    var standing: Succession.Standing?
+    if let origin = said.origin.flatMap({ UInt64($0, radix: 16) }), let number = said.epoch,
+      let node = said.epoch_node.flatMap({ UInt64($0, radix: 16) }), let sequence = said.sequence
+    {
+      standing = Succession.Standing(
+        origin: origin, epoch: Epoch(number: number, node: node), sequence: sequence.durable)
+    } else if said.state != "copying" {
+      return nil
+    }
+    return .report(
+      Succession.Report(
+        address: "\(address)", node: NodeNumber.of("\(address)"), isLeading: false,
+        standing: standing))
   }
 
   struct Unusable: Error, CustomStringConvertible {
@@ -48,6 +93,11 @@ struct Peer {
     guard answer.status == 200 else {
       throw Unusable(description: "\(address) answers \(answer.status)")
     }
+    return try status(of: answer)
+  }
+
+  /// Reads the answer of a node that serves.
+  func status(of answer: KVResponse) throws(Unusable) -> Status {
     do {
       return try JSONDecoder().decode(Status.self, from: Data(answer.body.readableBytesView))
     } catch {

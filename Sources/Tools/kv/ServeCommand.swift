@@ -136,8 +136,6 @@ struct ServeCommand: AsyncParsableCommand {
       failureLogger.critical("\(error)")
       _exit(1)
     }
-    let secondSignal = Task { await Self.leaveAtSecondSignal() }
-    defer { secondSignal.cancel() }
     // Its own messages are about itself.
     var quiet = logger
     quiet.logLevel = max(.error, logLevel.level)
@@ -149,14 +147,6 @@ struct ServeCommand: AsyncParsableCommand {
       try await group.run()
     } catch {
       throw Output.failure("\(error)")
-    }
-  }
-
-  private static func leaveAtSecondSignal() async {
-    var count = 0
-    for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
-      count += 1
-      if count == 2 { _exit(1) }
     }
   }
 
@@ -218,6 +208,9 @@ private struct NodeService: Service {
   let onFailure: @Sendable (any Error) -> Void
 
   func run() async throws {
+    // Not before the group of services gets signals: one that came in between would be nobody's.
+    let secondSignal = Task { await Self.leaveAtSecondSignal() }
+    defer { secondSignal.cancel() }
     let progress = StartProgress()
     let started: Result<Node, any Error>
     do {
@@ -244,5 +237,13 @@ private struct NodeService: Service {
     logger.info("stopping")
     try await node.stop()
     logger.info("stopped")
+  }
+
+  private static func leaveAtSecondSignal() async {
+    var count = 0
+    for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+      count += 1
+      if count == 2 { _exit(1) }
+    }
   }
 }

@@ -25,13 +25,15 @@ import Testing
     #expect(row.id == "a" && row.address == "a:1" && row.isMember && row.state == .offline)
     #expect(row.durable == nil && row.lag == .unknown && row.silentSeconds == nil)
     #expect(leader.memberCount == 3 && leader.streamingCount(at: 0) == 1)
-    #expect(leader.needed == 0 && leader.ids == ["a", "b"])
+    #expect(leader.needed(isLeading: true) == 0 && leader.ids == ["a", "b"])
   }
 
   @Test("nobody else is needed log for by a node alone")
   func alone() {
     let leader = Self.leader(quorum: 1)
-    #expect(leader.needed == nil && leader.memberCount == 1 && leader.confirmed(own: 9) == 9)
+    #expect(
+      leader.needed(isLeading: true) == nil && leader.memberCount == 1
+        && leader.confirmed(own: 9) == 9)
     #expect(leader.count(having: 9, own: 9) == 1 && leader.count(having: 10, own: 9) == 0)
   }
 
@@ -40,7 +42,7 @@ import Testing
     var leader = Self.leader("a")
     let stream = try leader.open("a", from: 5, at: 0)
     #expect(Self.rows(leader)["a"]?.state == .catchingUp && leader.streamingCount(at: 0) == 1)
-    #expect(leader.needed == 4)
+    #expect(leader.needed(isLeading: true) == 4)
     leader.caughtUp(stream)
     #expect(Self.rows(leader)["a"]?.state == .streaming && leader.streamingCount(at: 0) == 2)
     leader.fellBehind(stream)
@@ -48,7 +50,8 @@ import Testing
     leader.caughtUp(stream)
     leader.streamClosed(stream, at: 7 * Self.second)
     let row = Self.rows(leader, at: 10 * Self.second)["a"]
-    #expect(row?.state == .offline && row?.silentSeconds == 3 && leader.needed == 4)
+    #expect(
+      row?.state == .offline && row?.silentSeconds == 3 && leader.needed(isLeading: true) == 4)
   }
 
   @Test("of two streams of one replica the newer one counts, whichever ends first")
@@ -63,7 +66,7 @@ import Testing
     leader.caughtUp(new)
     leader.fellBehind(old)
     leader.streamClosed(old, at: 0)
-    #expect(Self.rows(leader)["a"]?.state == .streaming && leader.needed == 8)
+    #expect(Self.rows(leader)["a"]?.state == .streaming && leader.needed(isLeading: true) == 8)
     leader.streamClosed(new, at: 0)
     #expect(Self.rows(leader)["a"]?.state == .offline)
   }
@@ -79,7 +82,7 @@ import Testing
     #expect(leader.count(having: 10, own: 12) == 2 && leader.confirmed(own: 12) == 10)
     leader.acknowledge("b", 12)
     #expect(leader.count(having: 10, own: 12) == 3 && leader.confirmed(own: 12) == 12)
-    #expect(leader.needed == 10)
+    #expect(leader.needed(isLeading: true) == 10)
     #expect(Self.rows(leader)["a"]?.durable == 10 && Self.rows(leader)["a"]?.lag.records == 990)
   }
 
@@ -100,7 +103,7 @@ import Testing
     _ = leader.streamOpened("a", from: 11, at: 0)
     #expect(leader.count(having: 10, own: 10) == 2)
     _ = leader.streamOpened("a", from: 10, at: 0)
-    #expect(leader.count(having: 10, own: 10) == 1 && leader.needed == 9)
+    #expect(leader.count(having: 10, own: 10) == 1 && leader.needed(isLeading: true) == 9)
     #expect(Self.rows(leader)["a"]?.durable == nil && Self.rows(leader)["a"]?.lag == .unknown)
   }
 
@@ -118,7 +121,7 @@ import Testing
     // It stays known, and so is what it needs.
     leader.streamClosed(stream, at: 0)
     leader.acknowledge("a", 40)
-    #expect(leader.needed == 30)
+    #expect(leader.needed(isLeading: true) == 30)
   }
 
   @Test("a copy is copying for a while, and needs the log behind its snapshot when it follows")
@@ -128,13 +131,13 @@ import Testing
     leader.snapshotRead("a", sequence: 40, at: 0)
     #expect(Self.rows(leader, at: 119 * Self.second)["a"]?.state == .copying)
     // What it had is gone.
-    #expect(Self.rows(leader)["a"]?.durable == nil && leader.needed == 40)
+    #expect(Self.rows(leader)["a"]?.durable == nil && leader.needed(isLeading: true) == 40)
     #expect(Self.rows(leader, at: 120 * Self.second)["a"]?.state == .offline)
     let stream = try leader.open("a", from: 41, at: 0)
     #expect(Self.rows(leader)["a"]?.state == .catchingUp)
     // A stream says more than a copy.
     leader.snapshotRead("a", sequence: 10, at: 0)
-    #expect(leader.needed == 40)
+    #expect(leader.needed(isLeading: true) == 40)
     leader.streamClosed(stream, at: 0)
     #expect(Self.rows(leader)["a"]?.state == .offline)
   }
@@ -143,7 +146,7 @@ import Testing
   func backups() {
     var leader = Self.leader()
     leader.snapshotRead("backup", sequence: 40, at: 0)
-    #expect(Self.rows(leader)["backup"]?.state == .copying && leader.needed == nil)
+    #expect(Self.rows(leader)["backup"]?.state == .copying && leader.needed(isLeading: true) == nil)
     #expect(Self.rows(leader, at: 200 * Self.second).isEmpty)
     _ = leader.streamOpened("other", from: 1, at: 200 * Self.second)
     #expect(leader.ids == ["other"])
@@ -197,6 +200,20 @@ import Testing
       }
       #expect(leader.confirmed(own: own) == numbers.sorted(by: >)[2])
     }
+  }
+
+  @Test("keeps nothing, on a replica, for members of whom it has not heard, and does not show them")
+  func onReplica() {
+    var progress = LeaderProgress(
+      others: [.init(id: "b", address: "b:1"), .init(id: "c", address: "c:1")], quorum: 1,
+      copySeconds: 120)
+    #expect(progress.needed(isLeading: true) == 0)
+    #expect(progress.needed(isLeading: false) == nil)
+    #expect(progress.rows(at: 0, isLeading: false) { _ in .unknown }.isEmpty)
+    _ = progress.streamOpened("c", from: 8, at: 1)
+    #expect(progress.needed(isLeading: true) == 0)
+    #expect(progress.needed(isLeading: false) == 7)
+    #expect(progress.rows(at: 2, isLeading: false) { _ in .unknown }.map(\.id) == ["c"])
   }
 }
 

@@ -1,0 +1,89 @@
+import Client
+import Engine
+import NIOCore
+import WAL
+
+/// Asks the other members of a shard how they stand.
+struct MemberSurvey: Sendable {
+  private static let askSeconds: Int64 = 1
+  private static let pause = Duration.milliseconds(20)
+
+  private let members: [NodeAddress]
+  private let pool: KVPool
+
+  init(_ members: [NodeAddress], _ pool: KVPool) {
+    self.members = members
+    self.pool = pool
+  }
+
+  /// What a member says, or why it says nothing.
+  enum Answer: Sendable {
+    case report(Succession.Report)
+    /// It is reading its data, and will know.
+    case starting
+    case silent
+  }
+
+  /// Asks each member once.
+  ///
+  /// - Returns: what those say who do.
+  func ask() async -> [Succession.Report] {
+    await answers().compactMap { if case .report(let report) = $0 { report } else { nil } }
+  }
+
+  /// Asks until everybody has said how it stands, or the time is over.
+  ///
+  /// - Parameter insistent: also those who cannot be reached are asked again.
+  func settle(
+    within most: Duration, insistent: Bool, _ progress: StartProgress
+  ) async throws -> [Succession.Report] {
+    let deadline = ContinuousClock.now + most
+    while true {
+      var reports: [Succession.Report] = []
+      var isSettled = true
+      for answer in await answers() {
+        switch answer {
+        case .report(let report): reports.append(report)
+        case .starting: isSettled = false
+        case .silent: isSettled = isSettled && !insistent
+        }
+      }
+      if isSettled || ContinuousClock.now >= deadline { return reports }
+      try progress.check()
+      try await Task.sleep(for: Self.pause)
+    }
+  }
+
+  private func answers() async -> [Answer] {
+    await withTaskGroup(of: Answer.self) { group in
+      for member in members { group.addTask { await answer(of: member) } }
+      return await group.reduce(into: []) { $0.append($1) }
+    }
+  }
+
+  private func answer(of member: NodeAddress) async -> Answer {
+    let peer = Peer(address: member, pool: pool)
+    do {
+      let answer = try await peer.ask(KVRequest(.GET, "/status"), seconds: Self.askSeconds)
+      switch answer.status {
+      case 200: return .report(try peer.status(of: answer).report(member))
+      case 503: return Peer.doorReport(of: answer, member) ?? .starting
+      default: return .silent
+      }
+    } catch {
+      return .silent
+    }
+  }
+}
+
+/// What a node says of itself as long as it serves nothing.
+struct DoorStanding: Sendable {
+  let text: String
+
+  init(_ standing: Succession.Standing, number: UInt64) {
+    text =
+      "\"epoch\":\(standing.epoch.number),\"epoch_node\":\"\(hexadecimal(standing.epoch.node))\","
+      + "\"origin\":\"\(hexadecimal(standing.origin))\",\"sequence\":{\"appended\":\(standing.sequence),"
+      + "\"durable\":\(standing.sequence),\"applied\":\(standing.sequence)}"
+  }
+}
