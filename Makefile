@@ -6,7 +6,7 @@ SECONDS ?= 20
 # For `make run`: flags of `kv serve` for every node, as ARGS="--sync interval:100".
 ARGS ?=
 
-.PHONY: run build test test-setup fuzz bench cost format lint setup
+.PHONY: run build test test-setup fuzz bench cost network-faults format lint setup
 
 # A leader at 127.0.0.1:8080 and two replicas, their data below ./data. Ctrl-C stops them.
 run: setup
@@ -37,6 +37,13 @@ bench: setup
 cost: setup
 	$(SWIFT) build $(RELEASE) --product request-cost
 	scripts/request-cost
+
+# A leader and replicas in network namespaces whose links fail: needs root. No part of `make test`.
+network-faults:
+	@scripts/setup network
+	$(SWIFT) build $(RELEASE) --product kv
+	$(SWIFT) build $(RELEASE) --product wal-dump
+	scripts/network-faults
 
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Benchmarks

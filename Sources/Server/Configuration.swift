@@ -46,6 +46,8 @@ public struct Configuration: Sendable {
   public var lagSecondsMax: Int?
   /// Where the shard's configured leader takes requests; nil when that is this node.
   public var leaderAddress: String?
+  /// Whose log a replica follows, where that is not its leader's: another replica's.
+  public var followedAddress: String?
 
   public init(dataDirectory: String, host: String, port: Int) {
     self.dataDirectory = dataDirectory

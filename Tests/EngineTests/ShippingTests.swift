@@ -1,72 +1,12 @@
 import Engine
 import SimulatedDisk
-import Synchronization
 import Testing
 import WAL
 
-/// Frames as they are shipped: the header, and the whole frame.
-private typealias Frames = [(header: FrameHeader, bytes: [UInt8])]
-
-/// A log that takes another one's frames, and the state behind it.
-private final class Copy {
-  let disk: SimulatedDisk
-  let index = Index()
-  let epochs = EpochHistory()
-  let recorder = CommitterFixture.Recorder()
-  let log: LogWriter
-  let report: RecoveryReport
-  private var work: CommitterWork
-
-  init(
-    _ disk: SimulatedDisk, origin: UInt64, base: LogBase? = nil, segmentBytes: UInt64 = 8_192,
-    policy: SyncPolicy = .always
-  ) throws(WALError) {
-    self.disk = disk
-    var options = LogOptions(dataDirectory: "/data", node: 9)
-    options.fileSystem = disk
-    options.usesThreads = false
-    options.segmentBytes = segmentBytes
-    options.syncPolicy = policy
-    options.origin = origin
-    options.isCopy = true
-    var replay = Replay(index: index, epochs: epochs)
-    (log, report) = try LogRecovery.open(options) { (header, records) throws(WALError) in
-      try replay.apply(header, records)
-    }
-    work = CommitterWork(
-      log: log, index: index,
-      options: CommitterWork.Options(syncPolicy: policy, copies: epochs), clock: options.clock,
-      observer: recorder)
-  }
-
-  func ship(_ frames: Frames.SubSequence) -> ShippingOutcome {
-    let batch = FrameBatch()
-    for frame in frames { batch.append(frame.header, frame.bytes.span.bytes) }
-    return work.ship(batch)
-  }
-
-  func submit(_ submission: Submission) { work.commit([submission]) { _ in } }
-  func tick() { _ = work.tick() }
-  func close() throws { try work.close().get() }
-}
-
 @Suite("A copy of a log")
 struct ShippingTests {
-  private static func frames(_ disk: SimulatedDisk) throws -> Frames {
-    var reader = try LogReader(directory: "/data/wal", fileSystem: disk)
-    var frames: Frames = []
-    while true {
-      switch try reader.next() {
-      case .frame(let header):
-        frames.append((header, reader.withFrame { $0.withUnsafeBytes { Array($0) } }))
-      case .damage(let damage): throw WALError.damaged(damage)
-      case .end: return frames
-      }
-    }
-  }
-
   /// A node's life: puts, deletes, batches, keys that expire, marks, sealed segments, an epoch.
-  private static func original(seed: UInt64) throws -> (CommitterFixture, Frames) {
+  private static func original(seed: UInt64) throws -> (CommitterFixture, ShippedFrames) {
     var random = SeededRandom(seed: seed)
     let node = try CommitterFixture(SimulatedDisk(seed: seed), segmentBytes: 16_384)
     for round in 0..<150 {
@@ -92,25 +32,14 @@ struct ShippingTests {
       }
       while node.log.backgroundStep() {}
     }
-    return (node, try frames(node.disk))
-  }
-
-  private static func expectEqual(_ copy: Copy, _ node: CommitterFixture, _ frames: Frames) throws {
-    #expect(copy.log.position == node.log.position && copy.log.origin == node.log.origin)
-    #expect(copy.index.digest() == node.index.digest())
-    #expect(copy.index.contents() == node.index.contents())
-    #expect(copy.epochs.all == node.epochs.all)
-    #expect(copy.recorder.mismatches.withLock { $0 } == [])
-    let copied = try Self.frames(copy.disk)
-    #expect(copied.map(\.header) == frames.map(\.header))
-    #expect(copied.map(\.bytes) == frames.map(\.bytes), "byte for byte")
+    return (node, try LogCopy.frames(on: node.disk))
   }
 
   @Test("is the original, frame by frame, whatever pieces it comes in", arguments: 0..<6)
   func pieces(seed: UInt64) throws {
     let (node, frames) = try Self.original(seed: seed)
     var random = SeededRandom(seed: seed)
-    let copy = try Copy(SimulatedDisk(seed: seed), origin: node.log.origin)
+    let copy = try LogCopy(SimulatedDisk(seed: seed), origin: node.log.origin)
     #expect(copy.log.position == .start && copy.epochs.last == nil)
     var next = 0
     while next < frames.count {
@@ -125,12 +54,12 @@ struct ShippingTests {
       copy.tick()
       while copy.log.backgroundStep() {}
     }
-    try Self.expectEqual(copy, node, frames)
+    try copy.expectEqual(node, frames)
     try copy.close()
     copy.disk.restartProcess()
-    let again = try Copy(copy.disk, origin: 0)
+    let again = try LogCopy(copy.disk, origin: 0)
     #expect(again.report.wasClean)
-    try Self.expectEqual(again, node, frames)
+    try again.expectEqual(node, frames)
   }
 
   @Test(
@@ -143,7 +72,7 @@ struct ShippingTests {
     var acknowledged: UInt64 = 0
     var ends = 0
     while true {
-      let copy = try Copy(disk, origin: node.log.origin)
+      let copy = try LogCopy(disk, origin: node.log.origin)
       let position = copy.log.position
       #expect(position.sequence >= acknowledged)
       var next = frames.firstIndex { $0.header.firstSequence == position.sequence + 1 }
@@ -175,7 +104,7 @@ struct ShippingTests {
       }
       if next == nil, !disk.isDead {
         disk.fault = { _, _ in nil }
-        try Self.expectEqual(copy, node, frames)
+        try copy.expectEqual(node, frames)
         return
       }
       ends += 1
@@ -186,7 +115,7 @@ struct ShippingTests {
   @Test("takes no writes of its own, and writes no marks")
   func readOnly() throws {
     let (node, frames) = try Self.original(seed: 1)
-    let copy = try Copy(SimulatedDisk(seed: 1), origin: node.log.origin)
+    let copy = try LogCopy(SimulatedDisk(seed: 1), origin: node.log.origin)
     _ = copy.ship(frames[...])
     let submission = node.submission()
     submission.put("mine", "value", copy.index)
@@ -205,8 +134,8 @@ struct ShippingTests {
     node.commit { $0.put("last", "value", node.index) }
     node.clock.advance(milliseconds: 150)
     _ = node.work.tick()
-    let later = try Self.frames(node.disk)
-    let copy = try Copy(SimulatedDisk(seed: 2), origin: node.log.origin)
+    let later = try LogCopy.frames(on: node.disk)
+    let copy = try LogCopy(SimulatedDisk(seed: 2), origin: node.log.origin)
     _ = copy.ship(frames[...])
     #expect(copy.recorder.mismatches.withLock { $0 } == [])
     copy.index.put(utf8("never written"), [], version: 1)

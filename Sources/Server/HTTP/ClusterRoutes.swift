@@ -144,10 +144,12 @@ struct NodeStatus: Encodable {
     let error: String?
   }
 
-  /// What is not known is null.
-  /// Whom a replica follows.
+  /// Whom a replica follows. What is not known is null.
   struct Leader: Encodable {
+    /// That takes the shard's writes.
     let address: String
+    /// Whose log it is; numbers and lags are against that node.
+    let follows: String
     let state: String
     /// The last sequence number that it told; what was received of it, and what is applied.
     let sequence: UInt64?
@@ -162,8 +164,9 @@ struct NodeStatus: Encodable {
     let trouble: String?
     let alarm: String?
 
-    init(_ report: FollowerReport) {
-      address = report.leader
+    init(_ report: FollowerReport, leader: String?) {
+      address = leader ?? report.leader
+      follows = report.leader
       state = report.state
       sequence = report.leaderEnd
       received = report.received
@@ -251,7 +254,9 @@ struct NodeStatus: Encodable {
         $0.totalBytes > 0 ? min(1, Double($0.doneBytes) / Double($0.totalBytes)) : 0
       }, error: store.snapshots.lastError.map { "\($0)" })
     replicas = state.followers.rows.map(Replica.init)
-    leader = state.following.map(Leader.init)
+    leader = state.following.map {
+      Leader($0, leader: state.configuration.leaderAddress)
+    }
     uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
     version = shiplogVersion
   }

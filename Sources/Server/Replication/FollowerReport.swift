@@ -20,6 +20,11 @@ struct FollowerReport: Sendable {
   let connections: Int
   /// On the monotonic clock: when this node had all that the leader had then.
   private let currentAt: UInt64?
+  /// On the same: when the leader said last where its log ends.
+  private let toldAt: UInt64?
+  /// Who was not told for longer than some heartbeats that nothing is missing does not know it: the
+  /// connection may be cut, which only its silence will show.
+  private static let toldNanosecondsMax: UInt64 = 2_000_000_000
 
   init(leader: String, _ state: FollowerState, pendingBytes: Int) {
     self.leader = leader
@@ -27,6 +32,7 @@ struct FollowerReport: Sendable {
     received = state.received.sequence
     applied = state.applied.sequence
     leaderEnd = state.leaderEnd?.sequence
+    toldAt = state.leaderEnd?.atNanoseconds
     trouble = state.trouble
     alarm = state.alarm
     connections = state.connections
@@ -40,9 +46,16 @@ struct FollowerReport: Sendable {
   }
 
   /// Records of the leader's that are not received here; nil when nothing is heard of it.
-  var recordsToReceive: UInt64? { leaderEnd.map { $0 - min($0, received) } }
+  var recordsToReceive: UInt64? { missing(behind: received) }
   /// Those that are not applied here.
-  var recordsToApply: UInt64? { leaderEnd.map { $0 - min($0, applied) } }
+  var recordsToApply: UInt64? { missing(behind: applied) }
+
+  private func missing(behind sequence: UInt64) -> UInt64? {
+    guard let leaderEnd, let toldAt else { return nil }
+    let count = leaderEnd - min(leaderEnd, sequence)
+    let isFresh = NIODeadline.now().uptimeNanoseconds <= toldAt + Self.toldNanosecondsMax
+    return count > 0 || isFresh ? count : nil
+  }
 
   /// How long ago this node had all that the leader had: the age of what is read here, at most. Nil when
   /// it never had.

@@ -29,6 +29,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private static let connectSeconds: Int64 = 2
   /// Between the beginnings of two batches where no write waits for them: each costs a sync.
   private static let batchPause: UInt64 = 2_000_000
+  private static let refusalBytesMax = 64 << 10
 
   let leader: NodeAddress
   private let id: String
@@ -204,16 +205,21 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
 
   fileprivate func received(_ part: HTTPClientResponsePart) {
     guard channel != nil else { return }
-    state.heard(Self.now)
+    // A refusal has an end: what goes on for ever under its status is a damaged stream.
+    if refusal == nil { state.heard(Self.now) }
     switch part {
     case .head(let head):
-      if head.status != .ok { refusal = (Int(head.status.code), ByteBuffer()) }
-    case .body(var bytes):
-      if refusal != nil {
-        if refusal!.body.readableBytes < 64 << 10 { refusal!.body.writeBuffer(&bytes) }
-      } else {
-        take(bytes)
+      guard head.status != .ok else { return }
+      guard head.status.code >= 400 else {
+        return disconnect("the leader answers \(head.status.code)")
       }
+      refusal = (Int(head.status.code), ByteBuffer())
+    case .body(var bytes):
+      guard refusal != nil else { return take(bytes) }
+      guard refusal!.body.readableBytes + bytes.readableBytes <= Self.refusalBytesMax else {
+        return disconnect("the leader's refusal does not end")
+      }
+      refusal!.body.writeBuffer(&bytes)
     case .end:
       guard let refusal else { return disconnect("the leader has ended it") }
       channel?.close(promise: nil)

@@ -71,11 +71,14 @@ final class NodeLife: Sendable {
       throw NodeError.leaderUnknown(address: configuration.address)
     }
     let own = configuration.id
-    let others = configuration.members.filter { $0.id != own }
+    // Who is told whom to follow asks nobody else.
+    let others =
+      configuration.followedAddress == nil ? configuration.members.filter { $0.id != own } : []
     members = try others.map { try NodeAddress(parsing: $0.address) }
     succession = Succession(
       node: NodeNumber.of(own),
-      configuredLeader: configuration.role == .leader ? nil : configuration.leaderAddress,
+      configuredLeader: configuration.role == .leader
+        ? nil : configuration.followedAddress ?? configuration.leaderAddress,
       others: others.map { ($0.address, NodeNumber.of($0.id)) })
   }
 
@@ -145,7 +148,8 @@ final class NodeLife: Sendable {
     listener.entrance.standing = own.map { DoorStanding($0, number: succession.node) }
     // Who does not lead, whatever the others say, need not ask.
     let alone = succession.verdict(own: own, owesEpoch: false, reports: [])
-    if case .follow(let address) = alone {
+    // Nor does who was told whom to follow, even if the log's last epoch is its own.
+    if case .follow(let address) = configuration.followedAddress.map({ .follow($0) }) ?? alone {
       let leader = try NodeAddress(parsing: address)
       guard let held else { return .copying(leader) }
       return .following(try await follow(leader, held))

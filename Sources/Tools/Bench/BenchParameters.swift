@@ -44,6 +44,8 @@ public struct BenchParameters: Sendable {
   public var operations: UInt64?
   public var warmupSeconds = 1.0
   public var readFrom = ReadSource.leader
+  /// Members that must have a write before it is answered; nil for what the node is configured to.
+  public var writeQuorum: Int?
   public var checksStaleness = false
   public var load = Load.auto
   public var timeoutSeconds = 10.0
@@ -98,6 +100,7 @@ public struct BenchParameters: Sendable {
         seconds > 0 && seconds <= Self.durationSecondsMax,
         "--duration must be above 0 and at most \(Int(Self.durationSecondsMax)) seconds")
     }
+    try check(writeQuorum ?? 1 >= 1, "--w must be a whole number from 1")
     try check(operations != 0, "--requests must be above 0")
     try check(
       warmupSeconds >= 0 && warmupSeconds <= Self.durationSecondsMax,

@@ -91,6 +91,7 @@ struct KeyLoader {
   private func request(
     _ next: inout UInt64, _ shard: Int, keysMax: Int
   ) -> (request: KVRequest, keys: UInt64)? {
+    let query = RequestText.query(parameters.writeQuorum)
     let isSingle = parameters.valueBytes + 64 > Self.batchBytesMax
     var body = ""
     var count: UInt64 = 0
@@ -99,13 +100,13 @@ struct KeyLoader {
       next += 1
       guard targets.shard(of: key.utf8) == shard else { continue }
       if isSingle {
-        return (KVRequest(.PUT, "/kv/\(key)", body: ByteBuffer(string: value)), 1)
+        return (KVRequest(.PUT, "/kv/\(key)\(query)", body: ByteBuffer(string: value)), 1)
       }
       body += "{\"op\":\"put\",\"key\":\"\(key)\",\"value\":\"\(value)\"}\n"
       count += 1
     }
     guard count > 0 else { return nil }
-    return (KVRequest(.POST, "/batch", body: ByteBuffer(string: body)), count)
+    return (KVRequest(.POST, "/batch\(query)", body: ByteBuffer(string: body)), count)
   }
 
   private func send(

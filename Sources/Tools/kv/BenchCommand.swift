@@ -96,6 +96,13 @@ struct BenchCommand: AsyncParsableCommand {
   @Option(help: "Who is asked for reads.")
   var readFrom = BenchParameters.ReadSource.leader
 
+  @Option(
+    name: [.customLong("w"), .customLong("write-quorum")],
+    help: ArgumentHelp(
+      "Members that must have a write before it is answered. (default: as the node is configured)",
+      valueName: "count"))
+  var writeQuorum: Int?
+
   @Flag(help: "Compare what reads return with what was acknowledged before they began.")
   var staleCheck = false
 
@@ -150,6 +157,7 @@ struct BenchCommand: AsyncParsableCommand {
     parameters.operations = requests
     parameters.warmupSeconds = warmup
     parameters.readFrom = readFrom
+    parameters.writeQuorum = writeQuorum
     parameters.checksStaleness = staleCheck
     parameters.load = load
     parameters.timeoutSeconds = timeout

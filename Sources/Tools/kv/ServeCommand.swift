@@ -43,6 +43,7 @@ struct ServeCommand: AsyncParsableCommand {
   var address: String?
 
   @OptionGroup var place: PlaceOptions
+  @OptionGroup var follow: FollowOption
 
   @Option(
     name: .customLong("sync"),
@@ -169,6 +170,7 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.limits.valueBytesMax = maxValueBytes.bytes
     configuration.limits.idleSeconds = idleSeconds
     node?.apply(to: &configuration)
+    try follow.apply(to: &configuration, isConfigured: node != nil)
     return configuration
   }
 

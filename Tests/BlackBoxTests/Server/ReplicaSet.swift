@@ -9,7 +9,7 @@ struct ReplicaSet: Sendable {
 
   let directory: TemporaryDirectory
   /// The leader's first.
-  private(set) var settings: [ServedNode.Settings]
+  var settings: [ServedNode.Settings]
 
   init(in directory: TemporaryDirectory, replicas: Int, flags: [String] = []) throws {
     self.directory = directory

@@ -13,16 +13,24 @@ struct RequestText: Sendable {
   private let writeEnd: [UInt8]
 
   /// - Parameter isCluster: whether a scan is to list all shards.
-  init(to node: NodeAddress, keyPrefix: String, value: [UInt8], isCluster: Bool) {
+  /// - Parameter writeQuorum: members that must have a write before it is answered; nil for what the
+  ///   node is configured to.
+  init(
+    to node: NodeAddress, keyPrefix: String, value: [UInt8], isCluster: Bool,
+    writeQuorum: Int? = nil
+  ) {
     let host = " HTTP/1.1\r\nHost: \(node)\r\n"
     read = Array("GET /kv/\(keyPrefix)".utf8)
     readEnd = Array("\(host)\r\n".utf8)
     write = Array("PUT /kv/\(keyPrefix)".utf8)
-    writeEnd = Array("\(host)Content-Length: \(value.count)\r\n\r\n".utf8) + value
+    let query = Self.query(writeQuorum)
+    writeEnd = Array("\(query)\(host)Content-Length: \(value.count)\r\n\r\n".utf8) + value
     let scope = isCluster ? "scope=cluster&" : ""
     scan = Array("GET /kv?\(scope)prefix=\(keyPrefix)&after=\(keyPrefix)".utf8)
     limit = Array("&limit=".utf8)
   }
+
+  static func query(_ writeQuorum: Int?) -> String { writeQuorum.map { "?w=\($0)" } ?? "" }
 
   /// Letters and digits, the same for the same seed: they need no escaping, and do not compress to
   /// nothing.

@@ -33,7 +33,8 @@ struct WorkerPlan: Sendable {
     let value = RequestText.value(bytes: parameters.valueBytes, seed: parameters.seed)
     let texts = targets.nodes.map {
       RequestText(
-        to: $0, keyPrefix: parameters.keyPrefix, value: value, isCluster: targets.isCluster)
+        to: $0, keyPrefix: parameters.keyPrefix, value: value, isCluster: targets.isCluster,
+        writeQuorum: parameters.writeQuorum)
     }
     let choice = KeyChoice(parameters.distribution, keys: parameters.keys)
     let threads = parameters.threads
