@@ -51,7 +51,20 @@ final class NodeState: Sendable {
   }
 
   /// This node is a copy, and that is what keeps it up.
-  func follow(_ follower: LogFollower) { self.follower.withLock { $0 = follower } }
+  func follow(_ follower: LogFollower?) { self.follower.withLock { $0 = follower } }
+
+  /// What gets the orders for this node's part in its shard: nil where it is alone.
+  private let life = Mutex<(@Sendable (LifeOrder) -> Bool)?>(nil)
+
+  func obey(_ body: @escaping @Sendable (LifeOrder) -> Bool) { life.withLock { $0 = body } }
+
+  /// Hands an order on; refused where nobody takes it.
+  func give(_ order: LifeOrder) {
+    guard let life = life.withLock({ $0 }) else {
+      return order.refuse("this node is alone: there is nobody to lead or to follow")
+    }
+    if !life(order) { order.refuse("the node is stopping, or too much is asked of it") }
+  }
 
   /// How a replica stands to its leader; nil on a leader.
   var following: FollowerReport? {

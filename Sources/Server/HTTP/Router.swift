@@ -27,7 +27,7 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot, snapshot
+    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise
     case watch, logStream, acknowledgement
     case replaced
     case unknown
@@ -45,6 +45,8 @@ extension LoopState {
       case Paths.ready: self = .ready
       case Paths.metrics: self = .metrics
       case Paths.makeSnapshot: self = .makeSnapshot
+      case Paths.promote: self = .promote
+      case Paths.promise: self = .promise
       case Paths.snapshot: self = .snapshot
       case Paths.watch: self = .watch
       case Paths.logStream: self = .logStream
@@ -69,7 +71,7 @@ extension LoopState {
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot, .acknowledgement: "POST"
+      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise: "POST"
       case .replaced, .unknown: ""
       }
     }
@@ -86,7 +88,8 @@ extension LoopState {
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
-        (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.replaced, _),
+        (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.promote, .POST),
+        (.promise, .POST), (.replaced, _),
         (.unknown, _):
         true
       default: false
@@ -111,6 +114,8 @@ extension LoopState {
     static let metrics = Array("/metrics".utf8)
     static let snapshot = Array("/snapshot".utf8)
     static let makeSnapshot = Array("/admin/snapshot".utf8)
+    static let promote = Array("/admin/promote".utf8)
+    static let promise = Array("/admin/promise".utf8)
     static let getPrefix = Array("/get/".utf8)
     static let localReadPrefix = Array("/local_read/".utf8)
     static let entryPrefix = Array("/kv/".utf8)
@@ -162,6 +167,8 @@ extension LoopState {
     case .ready: return ready(lane)
     case .metrics: return metrics(lane)
     case .makeSnapshot: return makeSnapshot(lane)
+    case .promote: return promote(query, lane)
+    case .promise: return promise(query, lane)
     case .snapshot: return snapshot(request, query, lane)
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")

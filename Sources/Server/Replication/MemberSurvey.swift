@@ -1,5 +1,6 @@
 import Client
 import Engine
+import Logging
 import NIOCore
 import WAL
 
@@ -33,11 +34,15 @@ struct MemberSurvey: Sendable {
 
   /// Asks until everybody has said how it stands, or the time is over.
   ///
-  /// - Parameter insistent: also those who cannot be reached are asked again.
+  /// - Parameters:
+  ///   - insistent: also those who cannot be reached are asked again.
+  ///   - least: so many have to say it, however long that takes.
   func settle(
-    within most: Duration, insistent: Bool, _ progress: StartProgress
+    within most: Duration, insistent: Bool, atLeast least: Int, _ progress: StartProgress,
+    _ logger: Logger
   ) async throws -> [Succession.Report] {
     let deadline = ContinuousClock.now + most
+    var isSaid = false
     while true {
       var reports: [Succession.Report] = []
       var isSettled = true
@@ -48,7 +53,13 @@ struct MemberSurvey: Sendable {
         case .silent: isSettled = isSettled && !insistent
         }
       }
-      if isSettled || ContinuousClock.now >= deadline { return reports }
+      if reports.count >= least, isSettled || ContinuousClock.now >= deadline { return reports }
+      if !isSaid, ContinuousClock.now >= deadline {
+        logger.warning(
+          "this node may lack what it has acknowledged: it waits until \(least) other members have said what they have, and \(reports.count) did"
+        )
+        isSaid = true
+      }
       try progress.check()
       try await Task.sleep(for: Self.pause)
     }

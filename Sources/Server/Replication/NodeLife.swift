@@ -16,6 +16,8 @@ import WAL
 ///     following --another history--> put away --> copying
 ///     following --another leads--> following
 ///     leading --a higher epoch--> following
+///     leading | following --promises an epoch--> waiting --that epoch leads--> following
+///     following | waiting --is promoted--> leading
 ///
 /// `Succession` says which. As long as nothing is served, whoever connects is told how far it is.
 final class NodeLife: Sendable {
@@ -26,7 +28,10 @@ final class NodeLife: Sendable {
   /// How long a start waits for those who do not answer.
   private static let startMax = Duration.seconds(1)
   /// Between two looks at whether another node leads.
-  private static let watch = Duration.seconds(1)
+  private static let watchPause = Duration.seconds(1)
+  /// The same, so often, for who has promised an epoch.
+  private static let hurry = Duration.milliseconds(20)
+  private static let hurriedMax = 250
 
   private let configuration: Configuration
   private let succession: Succession
@@ -40,7 +45,12 @@ final class NodeLife: Sendable {
   private let open: @Sendable (Opening) async throws -> NodeState
   private let onFailure: @Sendable (any Error) -> Void
   private let current = Mutex<NodeState?>(nil)
-  private let task = Mutex<Task<Void, Never>?>(nil)
+  private let tasks = Mutex<[Task<Void, Never>]>([])
+  let inbox = Inbox<Event>()
+  /// Whom the watch need not tell of; nil while there is nothing to compare with.
+  private let watched = Mutex<Watched?>(nil)
+  /// As the note says.
+  private let promise = Mutex<Epoch?>(nil)
 
   private var id: String { configuration.id }
   private var directory: CopyDirectory { CopyDirectory(configuration.dataDirectory) }
@@ -83,18 +93,35 @@ final class NodeLife: Sendable {
   }
 
   /// What the node does.
-  private enum Turn {
+  fileprivate enum Turn {
     case leading(NodeState)
     case following(Following)
+    /// For whom a promise was given.
+    case waiting(NodeState)
     /// There is nothing here.
     case copying(NodeAddress)
   }
 
-  private struct Following {
+  fileprivate struct Following {
     let state: NodeState
     let leader: NodeAddress
     let follower: LogFollower
-    let ending: AsyncStream<LogFollower.Ending>
+  }
+
+  /// What happens to a node.
+  enum Event: Sendable {
+    case ended(LogFollower.Ending, of: ObjectIdentifier)
+    /// A node leads in that epoch.
+    case leader(NodeAddress, Epoch)
+    /// Somebody asks for something.
+    case order(LifeOrder)
+  }
+
+  private struct Watched: Sendable {
+    let store: Store
+    let follower: LogFollower?
+    /// It waits for a leader, whom it was promised.
+    let isWaiting: Bool
   }
 
   /// Opens what is there, asks the others, and leads or follows. A replica that has nothing yet goes on
@@ -104,8 +131,8 @@ final class NodeLife: Sendable {
   func start() async throws {
     let first = try await begin()
     if case .leading = first, members.isEmpty { return }
-    task.withLock { task in
-      task = Task { await self.live(first) }
+    tasks.withLock { tasks in
+      tasks = [Task { await self.live(first) }, Task { await self.watch() }]
     }
     // A leader that answers has what a small copy takes here within that time.
     let deadline = ContinuousClock.now + Self.startMax
@@ -120,9 +147,11 @@ final class NodeLife: Sendable {
   /// Ends following and copying. What is served goes on.
   func stop() async throws {
     // A node alone has none.
-    guard let task = task.withLock({ $0 }) else { return }
-    task.cancel()
-    await task.value
+    let tasks = tasks.withLock { $0 }
+    guard !tasks.isEmpty else { return }
+    inbox.close()
+    for task in tasks { task.cancel() }
+    for task in tasks { await task.value }
     try await pool.close().get()
     try await acknowledgementPool.close().get()
   }
@@ -134,6 +163,8 @@ final class NodeLife: Sendable {
     if configuration.role == .leader, members.isEmpty {
       return try await serve(try await open(.own))
     }
+    let promised = try PromiseNote(configuration.dataDirectory).read()
+    promise.withLock { $0 = promised }
     let held = try directory.isEmpty() ? nil : try await open(.copy(origin: nil))
     do {
       return try await begin(held)
@@ -146,6 +177,12 @@ final class NodeLife: Sendable {
   private func begin(_ held: NodeState?) async throws -> Turn {
     let own = held?.standing
     listener.entrance.standing = own.map { DoorStanding($0, number: succession.node) }
+    if let held, let promised = promise.withLock({ $0 }), promised > held.store.epoch {
+      logger.notice(
+        "epoch \(promised.text) was promised, and has not begun here: this node waits for its leader")
+      try await show(held)
+      return .waiting(held)
+    }
     // Who does not lead, whatever the others say, need not ask.
     let alone = succession.verdict(own: own, owesEpoch: false, reports: [])
     // Nor does who was told whom to follow, even if the log's last epoch is its own.
@@ -154,8 +191,12 @@ final class NodeLife: Sendable {
       guard let held else { return .copying(leader) }
       return .following(try await follow(leader, held))
     }
+    let mayLack = own == nil || held!.store.owesEpoch
+    let quorum = configuration.writeQuorum
     let reports = try await MemberSurvey(members, pool).settle(
-      within: Self.startMax, insistent: own == nil || held!.store.owesEpoch, progress)
+      within: Self.startMax, insistent: mayLack,
+      atLeast: mayLack && quorum > 1 ? configuration.members.count - quorum + 1 : 0, progress,
+      logger)
     tell(reports, own)
     switch succession.verdict(
       own: own, owesEpoch: held?.store.owesEpoch ?? false, reports: reports)
@@ -250,8 +291,15 @@ final class NodeLife: Sendable {
   private func live(_ first: Turn) async {
     var turn = first
     while !Task.isCancelled {
+      look(turn)
       do {
-        try await next(after: &turn)
+        if case .copying(let leader) = turn {
+          let origin = try await bootstrap(from: leader)
+          turn = .following(try await follow(leader, try await open(.copy(origin: origin))))
+          continue
+        }
+        guard let event = await inbox.next() else { break }
+        try await handle(event, &turn)
       } catch is CancellationError {
         break
       } catch let error as WALError where error != .cancelled && !error.isFullDisk {
@@ -266,72 +314,184 @@ final class NodeLife: Sendable {
     }
   }
 
-  private func next(after turn: inout Turn) async throws {
-    switch turn {
-    case .leading(let state):
-      let leader = try await successor(of: nil, state)
+  private func handle(_ event: Event, _ turn: inout Turn) async throws {
+    switch (event, turn) {
+    case (.ended(let ending, let follower), .following(let following)):
+      guard follower == ObjectIdentifier(following.follower) else { return }
+      // Whatever comes in between: the store is closed, and opened again.
+      turn = .copying(following.leader)
+      try await suspend(following)
+      try await prepare(for: ending, from: following.leader)
+    case (.leader(let leader, let epoch), .leading(let state)):
+      guard epoch > state.store.epoch else { return }
       try state.store.follow()
       logger.notice(
-        "\(leader) leads in a higher epoch than this node, which follows it from now on")
+        "\(leader) leads in epoch \(epoch.text), above this node's, which follows it from now on")
       turn = .following(try await follow(leader, state))
-    case .copying(let leader):
-      let origin = try await bootstrap(from: leader)
-      turn = .following(try await follow(leader, try await open(.copy(origin: origin))))
-    case .following(let following):
-      switch try await news(of: following) {
-      case .leader(let leader):
-        try await following.follower.stop().get()
-        logger.notice("\(leader) leads now; it was \(following.leader)")
-        turn = .following(try await follow(leader, following.state))
-      case .ended(let ending):
-        // Whatever comes in between: the store is closed, and opened again.
-        turn = .copying(following.leader)
-        try await suspend(following)
-        try await prepare(for: ending, from: following.leader)
-      }
+    case (.leader(let leader, let epoch), .following(let following)):
+      guard leader != following.leader, isHighEnough(epoch, following.state) else { return }
+      try await following.follower.stop().get()
+      logger.notice("\(leader) leads now; it was \(following.leader)")
+      turn = .following(try await follow(leader, following.state))
+    case (.leader(let leader, let epoch), .waiting(let state)):
+      guard isHighEnough(epoch, state) else { return }
+      logger.notice("\(leader) leads, in epoch \(epoch.text)")
+      turn = .following(try await follow(leader, state))
+    case (.order(let order), _):
+      try await obey(order, &turn)
+    case (.ended, _), (.leader, .copying): break
     }
   }
 
-  private enum News {
-    case ended(LogFollower.Ending)
-    case leader(NodeAddress)
+  private func isHighEnough(_ epoch: Epoch, _ state: NodeState) -> Bool {
+    epoch >= max(state.store.epoch, promise.withLock { $0 } ?? state.store.epoch)
   }
 
-  private func news(of following: Following) async throws -> News {
-    let news = try await withThrowingTaskGroup(of: News?.self) { group in
-      group.addTask {
-        await following.ending.first { _ in true }.map { .ended($0) }
+  // MARK: - Looking for the leader
+
+  private func look(_ turn: Turn) {
+    let seen: Watched? =
+      switch turn {
+      case .leading(let state): Watched(store: state.store, follower: nil, isWaiting: false)
+      case .following(let following):
+        Watched(
+          store: following.state.store, follower: following.follower, isWaiting: false)
+      case .waiting(let state): Watched(store: state.store, follower: nil, isWaiting: true)
+      case .copying: nil
       }
-      group.addTask { .leader(try await self.successor(of: following, following.state)) }
-      defer { group.cancelAll() }
-      return try await group.next() ?? nil
-    }
-    guard let news else { throw CancellationError() }
-    return news
+    watched.withLock { $0 = seen }
   }
 
-  /// Looks at the other members until one leads whom this node does not follow.
-  private func successor(
-    of following: Following?, _ state: NodeState
-  ) async throws -> NodeAddress {
+  /// Looks at the other members for one that leads and is not followed.
+  private func watch() async {
     let survey = MemberSurvey(members, pool)
     var rounds = 0
-    while true {
-      try await Task.sleep(for: Self.watch)
+    var hurried = 0
+    while !Task.isCancelled {
+      let isHurried = watched.withLock { $0?.isWaiting ?? false } && hurried < Self.hurriedMax
+      hurried = isHurried ? hurried + 1 : 0
+      try? await Task.sleep(for: isHurried ? Self.hurry : Self.watchPause)
       rounds += 1
+      guard let seen = watched.withLock({ $0 }) else { continue }
       // As long as a stream is well, its sender is rarely another than the leader.
-      if let following, following.follower.report.trouble == nil, rounds % 3 != 0 { continue }
-      let reports = await survey.ask().filter { $0.standing?.origin == state.store.origin }
-      let leading = reports.filter(\.isLeading)
-      guard let best = leading.max(by: { $0.standing!.epoch < $1.standing!.epoch }) else {
-        continue
+      if let follower = seen.follower, follower.report.trouble == nil, rounds % 3 != 0 { continue }
+      let leading = await survey.ask().filter {
+        $0.isLeading && $0.standing?.origin == seen.store.origin
       }
-      let isNewer =
-        following == nil
-        ? best.standing!.epoch > state.store.epoch : best.standing!.epoch >= state.store.epoch
-      let address = try NodeAddress(parsing: best.address)
-      if isNewer, address != following?.leader { return address }
+      guard let best = leading.max(by: { $0.standing!.epoch < $1.standing!.epoch }),
+        let address = try? NodeAddress(parsing: best.address), address != seen.follower?.leader
+      else { continue }
+      inbox.add(.leader(address, best.standing!.epoch))
     }
+  }
+
+  // MARK: - Promises and promotion
+
+  private func obey(_ order: LifeOrder, _ turn: inout Turn) async throws {
+    guard let state = turn.state else { return order.refuse("this node has no data yet") }
+    switch order.kind {
+    case .promise(let epoch, let origin):
+      order.answer(try await give(epoch, origin, state, &turn))
+    case .promote(let isForced):
+      do {
+        order.answer(try await promote(state, isForced, &turn))
+      } catch {
+        order.refuse("\(error)")
+        throw error
+      }
+    }
+  }
+
+  /// Promises an epoch, and says how far the log is: nothing of an older epoch comes behind that.
+  private func give(
+    _ epoch: Epoch, _ origin: UInt64, _ state: NodeState, _ turn: inout Turn
+  ) async throws -> LifeAnswer {
+    let store = state.store
+    guard origin == store.origin else {
+      return .refused("this node's log is another one: \(hexadecimal(store.origin))", nil)
+    }
+    if case .following(let following) = turn, store.owesEpoch,
+      following.follower.report.leaderEnd == nil
+    {
+      return .refused("this node had to cut its log, and has not fetched that again yet", nil)
+    }
+    let voter = Voter(promised: promise.withLock { $0 }, logEpoch: store.epoch)
+    guard voter.promises(epoch) else {
+      return .refused("epoch \(voter.highest.text) is known here", voter.highest)
+    }
+    try await pledge(epoch, &turn, state)
+    logger.notice("promised epoch \(epoch.text), at \(store.feed.end.sequence)")
+    return .standing(state.standing, promised: epoch)
+  }
+
+  private func pledge(
+    _ epoch: Epoch, _ turn: inout Turn, _ state: NodeState
+  ) async throws {
+    try PromiseNote(configuration.dataDirectory).write(epoch)
+    promise.withLock { $0 = epoch }
+    if case .following(let following) = turn { try await following.follower.stop().get() }
+    // Behind what the committer has: what was acknowledged is part of what is told.
+    try state.store.follow()
+    state.follow(nil)
+    turn = .waiting(state)
+    look(turn)
+  }
+
+  /// Has this node lead: see `Promotion`.
+  private func promote(
+    _ state: NodeState, _ isForced: Bool, _ turn: inout Turn
+  ) async throws -> LifeAnswer {
+    let store = state.store
+    if case .leading = turn { return .leads(store.epoch, at: store.feed.end.sequence, nil) }
+    guard configuration.members.contains(where: { $0.id == id }) else {
+      return .refused("this node is no member of the shard: the configuration does not name it", nil)
+    }
+    guard let standing = state.standing else { return .refused("this node has no data yet", nil) }
+    let reports = await MemberSurvey(members, pool).ask()
+      .filter { $0.standing?.origin == store.origin }
+    var promotion = Promotion(
+      own: standing, node: succession.node,
+      known: reports.compactMap { $0.standing?.epoch } + reports.compactMap(\.promised)
+        + [promise.withLock { $0 }].compactMap(\.self),
+      memberCount: configuration.members.count, writeQuorum: configuration.writeQuorum)
+    // Nobody is disturbed where it cannot come to anything.
+    guard isForced || 1 + reports.count >= promotion.neededPromises else {
+      return .tooFew(promotion, reached: 1 + reports.count)
+    }
+    try await pledge(promotion.epoch, &turn, state)
+    for (address, answer) in await PromiseCollector(members, pool)
+      .ask(for: promotion.epoch, origin: store.origin)
+    {
+      switch answer {
+      case .promised(let standing): promotion.promised(by: "\(address)", standing)
+      case .refused(let highest): promotion.refused(highest)
+      case .silent: break
+      }
+    }
+    if let higher = promotion.higher, higher > promotion.epoch {
+      return .refused("epoch \(higher.text) was promised to another node meanwhile", higher)
+    }
+    guard isForced || promotion.isEnough else {
+      return .tooFew(promotion, reached: promotion.promises)
+    }
+    if let best = promotion.best {
+      let peer = try NodeAddress(parsing: best.address)
+      logger.notice("\(peer) has the log up to \(best.standing.sequence): it is fetched first")
+      if let ending = try await chase(peer, state, through: best.standing.sequence) {
+        turn = .copying(peer)
+        try await suspend(state)
+        try await prepare(for: ending, from: peer)
+        return .refused(
+          "this node's log is not a part of the log of \(peer), which is copied now: ask again then", nil)
+      }
+    }
+    try store.lead(epoch: promotion.epoch.number, reason: .promoted)
+    state.follow(nil)
+    turn = .leading(state)
+    logger.notice(
+      "leads in epoch \(store.epoch.text), which begins at \(store.feed.end.sequence): \(promotion.promises) of \(promotion.memberCount) members have promised it"
+    )
+    return .leads(store.epoch, at: store.feed.end.sequence, promotion)
   }
 
   private func lead(_ state: NodeState, inNewEpoch: Bool) async throws -> Turn {
@@ -361,16 +521,21 @@ final class NodeLife: Sendable {
       try state.store.close()
       throw error
     }
+    state.obey { [inbox] in inbox.add(.order($0)) }
     current.withLock { $0 = state }
   }
 
   /// Serves, and follows the leader.
   private func follow(_ leader: NodeAddress, _ state: NodeState) async throws -> Following {
-    let (ending, continuation) = AsyncStream.makeStream(of: LogFollower.Ending.self)
-    let follower = follower(of: leader, state) { continuation.yield($0) }
+    let inbox = inbox
+    let identity = Mutex<ObjectIdentifier?>(nil)
+    let follower = follower(of: leader, state) { ending in
+      inbox.add(.ended(ending, of: identity.withLock { $0! }))
+    }
+    identity.withLock { $0 = ObjectIdentifier(follower) }
     try await show(state)
     follower.start()
-    return Following(state: state, leader: leader, follower: follower, ending: ending)
+    return Following(state: state, leader: leader, follower: follower)
   }
 
   private func follower(
@@ -387,12 +552,16 @@ final class NodeLife: Sendable {
 
   /// Serves no more, and closes the store.
   private func suspend(_ following: Following) async throws {
+    try await suspend(following.state, following.follower)
+  }
+
+  private func suspend(_ state: NodeState, _ follower: LogFollower? = nil) async throws {
     current.withLock { $0 = nil }
     listener.entrance.standing = nil
     progress.begin(.copying)
     try await listener.suspend(configuration.limits)
-    try await following.follower.stop().get()
-    try close(following.state)
+    try await follower?.stop().get()
+    try close(state)
   }
 
   private func close(_ state: NodeState) throws {
@@ -466,5 +635,15 @@ extension NodeState {
     guard end.sequence > 0 else { return nil }
     return Succession.Standing(
       origin: store.origin, epoch: store.epoch, sequence: end.sequence)
+  }
+}
+
+extension NodeLife.Turn {
+  fileprivate var state: NodeState? {
+    switch self {
+    case .leading(let state), .waiting(let state): state
+    case .following(let following): following.state
+    case .copying: nil
+    }
   }
 }

@@ -73,9 +73,14 @@ struct PlaceOptions: ParsableArguments {
         "NODE_ID is \(id.debugDescription), but the other nodes know this one by its address in "
           + "\(configFile), \(place.address): unset it")
     }
-    try map.requireSupport(
-      writeQuorum: write ?? map.writeQuorum, readQuorum: read ?? map.readQuorum)
-    return ConfiguredNode(map: map, place: place)
+    try map.requireSupport(readQuorum: read ?? map.readQuorum)
+    let members = place.shard.nodes.count
+    guard write ?? map.writeQuorum <= members else {
+      throw Output.failure(
+        "a write quorum of \(write ?? map.writeQuorum): shard \(place.shard.name.debugDescription) has \(members) members"
+      )
+    }
+    return ConfiguredNode(map: map, place: place, writeQuorum: write ?? map.writeQuorum)
   }
 }
 
@@ -83,6 +88,7 @@ struct PlaceOptions: ParsableArguments {
 struct ConfiguredNode {
   var map: ShardMap
   var place: NodePlace
+  var writeQuorum: Int
 
   func apply(to configuration: inout Configuration) {
     let shard = place.shard
@@ -90,6 +96,7 @@ struct ConfiguredNode {
     configuration.shardIndex = UInt32(shard.index)
     configuration.shardCount = UInt32(map.shards.count)
     configuration.hash = map.hash
+    configuration.writeQuorum = writeQuorum
     configuration.members = shard.nodes.map { Member(id: $0, address: $0) }
     configuration.role = place.role == .leader ? .leader : .replica
     if let leader = shard.leader, leader != place.address { configuration.leaderAddress = leader }

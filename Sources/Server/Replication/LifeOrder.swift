@@ -1,0 +1,30 @@
+import Engine
+import WAL
+
+/// What somebody wants a node to do about who leads.
+struct LifeOrder: Sendable {
+  enum Kind: Sendable {
+    /// Follow nobody below that epoch of that log.
+    case promise(Epoch, origin: UInt64)
+    /// Lead.
+    case promote(isForced: Bool)
+  }
+
+  let kind: Kind
+  /// Called once.
+  let answer: @Sendable (LifeAnswer) -> Void
+
+  func refuse(_ reason: String) { answer(.refused(reason, nil)) }
+}
+
+/// What came of it.
+enum LifeAnswer: Sendable {
+  /// The promise was given; what the node has.
+  case standing(Succession.Standing?, promised: Epoch)
+  /// The node leads; nil of the promotion where it did before.
+  case leads(Epoch, at: UInt64, Promotion?)
+  /// Too few members can be reached, or have promised.
+  case tooFew(Promotion, reached: Int)
+  /// Nothing was done, and the highest epoch that is known, where that is why.
+  case refused(String, Epoch?)
+}
