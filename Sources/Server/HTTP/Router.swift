@@ -27,7 +27,7 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot, snapshot
+    case status, health, ready, metrics, makeSnapshot, snapshot, repair
     case watch, logStream, acknowledgement
     case replaced
     case unknown
@@ -46,6 +46,7 @@ extension LoopState {
       case Paths.metrics: self = .metrics
       case Paths.makeSnapshot: self = .makeSnapshot
       case Paths.snapshot: self = .snapshot
+      case Paths.repair: self = .repair
       case Paths.watch: self = .watch
       case Paths.logStream: self = .logStream
       case Paths.acknowledgement: self = .acknowledgement
@@ -69,7 +70,7 @@ extension LoopState {
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot, .acknowledgement: "POST"
+      case .batch, .makeSnapshot, .repair, .acknowledgement: "POST"
       case .replaced, .unknown: ""
       }
     }
@@ -86,8 +87,8 @@ extension LoopState {
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
-        (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.replaced, _),
-        (.unknown, _):
+        (.batch, .POST), (.makeSnapshot, .POST), (.repair, .POST), (.acknowledgement, .POST),
+        (.replaced, _), (.unknown, _):
         true
       default: false
       }
@@ -111,6 +112,7 @@ extension LoopState {
     static let metrics = Array("/metrics".utf8)
     static let snapshot = Array("/snapshot".utf8)
     static let makeSnapshot = Array("/admin/snapshot".utf8)
+    static let repair = Array("/admin/repair".utf8)
     static let getPrefix = Array("/get/".utf8)
     static let localReadPrefix = Array("/local_read/".utf8)
     static let entryPrefix = Array("/kv/".utf8)
@@ -163,6 +165,7 @@ extension LoopState {
     case .metrics: return metrics(lane)
     case .makeSnapshot: return makeSnapshot(lane)
     case .snapshot: return snapshot(request, query, lane)
+    case .repair: return repair(lane)
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")
       return .now(Answer(.gone))

@@ -21,6 +21,8 @@ package struct LogRepair {
     package var isCopy = false
     /// Segments are not made larger than that, where the log's own files do not say it.
     package var segmentBytesMax: UInt64 = Format.segmentBytesDefault
+    /// The first sequence numbers of files that should be there, beside those that are.
+    package var names: Set<UInt64> = []
     package var fileSystem: any FileSystem = SystemFileSystem()
 
     package init(directory: String, quarantineDirectory: String) {
@@ -53,6 +55,13 @@ package struct LogRepair {
     package var damage: Damage
     /// Why not: a line for each source.
     package var reasons: [String]
+
+    package init(first: UInt64, through: UInt64?, damage: Damage, reasons: [String]) {
+      self.first = first
+      self.through = through
+      self.damage = damage
+      self.reasons = reasons
+    }
   }
 
   package struct Result: Sendable {
@@ -233,8 +242,9 @@ package struct LogRepair {
     let headers = found.files
     let plan = SegmentAssembly.Plan(
       directory: options.directory, origin: origin,
-      names: Set(found.files.map { $0.segment.firstSequence! }),
-      bytesMax: max(found.files.map(\.bytes).max() ?? 0, options.segmentBytesMax),
+      names: options.names.union(found.files.map { $0.segment.firstSequence! }),
+      bytesMax: options.names.isEmpty
+        ? max(found.files.map(\.bytes).max() ?? 0, options.segmentBytesMax) : .max,
       isShipped: { first in
         // Its own header's word; else that of the one before it.
         headers.last { $0.segment.firstSequence! <= first && $0.header != nil }?.header?.isShipped
