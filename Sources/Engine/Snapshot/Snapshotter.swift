@@ -337,9 +337,11 @@ public final class Snapshotter: Sendable {
     }
   }
 
-  /// - Parameter damage: why it is written from memory, if that is known already.
+  /// - Parameters:
+  ///   - damage: why it is written from memory, if that is known already.
+  ///   - isPutAway: whether what is damaged has been put away.
   private func make(
-    _ sealed: SnapshotLog.Sealed, because damage: WALError? = nil
+    _ sealed: SnapshotLog.Sealed, because damage: WALError? = nil, isPutAway: Bool = false
   ) -> Result<SnapshotInfo, WALError> {
     let start = clock.monotonicNanoseconds()
     let newest = newest
@@ -359,7 +361,7 @@ public final class Snapshotter: Sendable {
       let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
       observer.observer?.snapshotMade(
         SnapshotReport(info: info, seconds: seconds, isFromIndex: damage != nil))
-      if let damage { try giveUpDamaged(damage, info) }
+      if let damage, !isPutAway { try giveUpDamaged(damage, info) }
       try retain()
       return .success(info)
     } catch {
@@ -471,12 +473,20 @@ public final class Snapshotter: Sendable {
         damage = error
       }
       guard let damage else { continue }
-      report.quarantined.append((info.path, damage))
+      // First: the new one may have its name.
+      if damage.isNotFound {
+        report.quarantined.append((info.path, damage))
+      } else {
+        let quarantine = Quarantine(
+          log.quarantineDirectory, fileSystem: place.directory.fileSystem)
+        let moved = try quarantine.take(info.path)
+        report.quarantined.append((moved, damage))
+        observer.observer?.quarantined([moved], because: damage)
+      }
+      state.withLock { $0.snapshots.removeAll { $0.path == info.path } }
       try log.seal()
-      _ = try make(
-        try log.sealedSegments(behind: newest?.sequence ?? 0),
-        because: damage
-      ).get()
+      let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
+      _ = try make(sealed, because: damage, isPutAway: true).get()
     }
   }
 

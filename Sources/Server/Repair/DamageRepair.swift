@@ -57,7 +57,7 @@ enum DamageRepair {
   private static func isDamage(_ error: WALError) -> Bool {
     switch error {
     // A setting is what a start says of snapshots that are damaged as well.
-    case .damaged, .invalidFile, .setting: true
+    case .damaged, .invalidFile, .setting, .system(.read, _, _): true
     default: false
     }
   }

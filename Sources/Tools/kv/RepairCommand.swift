@@ -72,7 +72,9 @@ struct RepairCommand: AsyncParsableCommand {
     }
     guard !report.isWhole else { return }
     let unhealed = report.unhealed.map { "\($0)" } + report.badSnapshots.map { "\($0.error)" }
-    throw Output.failure(unhealed.joined(separator: "; "))
+    throw Output.failure(
+      unhealed.joined(separator: "; ")
+        + ". Name nodes that have the same log with --from, or restore the files from a backup")
   }
 
   private func tell(_ report: RepairReport, _ path: String) throws {

@@ -1,6 +1,7 @@
 /// What a log's files hold: stretches of whole frames, and the holes between them.
 ///
-/// Reads everything as recovery does, and goes on behind each damage. A file is *good* when what is
+/// Reads everything as recovery does, and goes on behind each damage; what cannot be read at all is
+/// damaged. A file is *good* when what is
 /// in it can stay as it is; whatever else there is has to be written anew.
 package struct LogExamination: Sendable {
   /// What is known of the log from elsewhere.
@@ -76,7 +77,8 @@ package struct LogExamination: Sendable {
     _ segments: [SegmentFile], _ known: Known, limit: UInt64 = .max, probe: UInt64? = nil,
     fileSystem: any FileSystem, spent: (Int) throws(WALError) -> Void
   ) throws(WALError) -> LogExamination {
-    var found = LogExamination(known, limit, probe, fileSystem)
+    var found = LogExamination(
+      known, limit, probe, UnreadableAsZeros(fileSystem: fileSystem))
     try found.open(segments)
     guard found.origin != nil else { return found }
     found.beginBehindBase()
@@ -125,14 +127,7 @@ package struct LogExamination: Sendable {
   private static func header(
     of file: any File, _ segment: SegmentFile
   ) throws(WALError) -> SegmentHeader? {
-    let bytes: [UInt8]
-    do {
-      bytes = try file.bytes(count: Format.segmentHeaderBytes)
-    } catch {
-      // The sector cannot be read.
-      guard case .system(.read, _, _) = error else { throw error }
-      return nil
-    }
+    let bytes = try file.bytes(count: Format.segmentHeaderBytes)
     do {
       return try SegmentHeader(parsing: bytes.span.bytes)
     } catch {

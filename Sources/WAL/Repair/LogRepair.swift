@@ -89,6 +89,8 @@ package struct LogRepair {
   private let sources: [any FrameSource]
   private let check: () throws(WALError) -> Void
   private var fileSystem: any FileSystem { options.fileSystem }
+  /// For files that may be damaged: the sectors beside one that cannot be read can be.
+  private var readable: UnreadableAsZeros { UnreadableAsZeros(fileSystem: fileSystem) }
 
   /// - Parameters:
   ///   - found: what is in the directory now.
@@ -261,14 +263,14 @@ package struct LogRepair {
         let part = parts[hole.first]!
         try assembly.append(0..<part.bytes, of: try fileSystem.open(part.path, .readOnly), check)
       case .frames(let stretch):
-        let file = try fileSystem.open(stretch.path, .readOnly)
+        let file = try readable.open(stretch.path, .readOnly)
         try assembly.append(stretch.offsets, of: file, check)
         guard group.reachesEnd, found.torn?.path == stretch.path else { continue }
         torn = stretch.offsets.upperBound..<(try file.size())
       }
     }
     if let torn, case .frames(let stretch)? = group.items.last {
-      try assembly.append(rest: torn, of: try fileSystem.open(stretch.path, .readOnly))
+      try assembly.append(rest: torn, of: try readable.open(stretch.path, .readOnly))
     }
     try assembly.finish()
     return assembly.drafts

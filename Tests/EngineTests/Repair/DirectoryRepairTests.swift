@@ -248,12 +248,8 @@ struct DirectoryRepairTests {
         for _ in 0...round {
           let start = disk.calls
           disk.fault = { _, _ in disk.calls >= start + call ? .die : nil }
-          do {
-            _ = try TwinLog.repair(disk, [log.twin])
-          } catch {
-            guard disk.isDead else { throw error }
-            wasInterrupted = true
-          }
+          let result = Result { () throws(WALError) in try TwinLog.repair(disk, [log.twin]) }
+          if disk.isDead { wasInterrupted = true } else { _ = try result.get() }
           if round == 0 { disk.restartProcess() } else { disk.losePower() }
         }
         let report = try TwinLog.repair(disk, [log.twin])
@@ -264,6 +260,21 @@ struct DirectoryRepairTests {
       call += 1
     }
     #expect(call > 60)
+  }
+
+  @Test("is healed where a sector cannot be read at all")
+  func unreadable() throws {
+    let log = try TwinLog(seed: 31, cleanly: true)
+    let path = try TwinLog.segments(log.disk)[3].path
+    let disk = TwinLog.copy(log.disk)
+    let bytes = disk.contents(path)!
+    disk.fault = { call, found in call == .read && found == path ? .fail(EIO) : nil }
+    let report = try TwinLog.repair(disk, [log.twin])
+    #expect(report.isWhole && report.healed.count == 1)
+    // It is the file itself that is kept: there can be no copy.
+    #expect(disk.contents(report.healed[0].keptPaths[0]) == bytes)
+    disk.fault = { _, _ in nil }
+    try log.expectSame(disk, "unreadable")
   }
 
   @Test("is as it was when the disk is full or fails, and healed later", arguments: [EIO, ENOSPC])
@@ -280,7 +291,7 @@ struct DirectoryRepairTests {
       let target = disk.calls + call
       disk.fault = { _, _ in disk.calls == target ? .fail(code) : nil }
       // An error, or done in spite of it.
-      do { _ = try TwinLog.repair(disk, [log.twin]) } catch is WALError {}
+      _ = Result { () throws(WALError) in try TwinLog.repair(disk, [log.twin]) }
       wasReached = disk.calls >= target
       disk.losePower()
       let report = try TwinLog.repair(disk, [log.twin])
