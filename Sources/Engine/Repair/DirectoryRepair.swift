@@ -134,6 +134,7 @@ package struct DirectoryRepair: Sendable {
     _ found: LogExamination, covered: UInt64, _ sources: [any FrameSource],
     _ report: inout RepairReport
   ) throws(WALError) {
+    try directory.prepare()
     try directory.removeSidecars(through: .max)
     var options = LogRepair.Options(
       directory: path + "/wal", quarantineDirectory: path + "/quarantine")
@@ -179,7 +180,12 @@ package struct DirectoryRepair: Sendable {
       return "nothing shows that its snapshot, up to \(base.position.sequence), is of this history"
     }
     try directory.prepare()
-    try fileSystem.rename(file, to: directory.path(of: base.position.sequence))
+    let target = directory.path(of: base.position.sequence)
+    if try fileSystem.list(directory.path).contains(lastComponent(target)) {
+      // It is damaged; otherwise there would be nothing that is not covered.
+      _ = try Quarantine(path + "/quarantine", fileSystem: fileSystem).take(target)
+    }
+    try fileSystem.rename(file, to: target)
     try fileSystem.syncDirectory(directory.path)
     return nil
   }

@@ -27,7 +27,8 @@ public struct RepairedLog: Hashable, Sendable {
 
 extension RepairedLog: CustomStringConvertible {
   public var description: String {
-    let kept = keptPaths.isEmpty ? "" : "; what was damaged is in \(keptPaths.joined(separator: ", "))"
+    let places = keptPaths.joined(separator: ", ")
+    let kept = keptPaths.isEmpty ? "" : "; what was damaged is in \(places)"
     guard !paths.isEmpty else { return "a file that no record belongs to was put away\(kept)" }
     let names = paths.map { lastComponent($0) }.joined(separator: ", ")
     guard let sequences else { return "\(names): written anew from what is in it\(kept)" }

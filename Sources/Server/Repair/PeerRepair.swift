@@ -85,7 +85,8 @@ public struct PeerRepair: Sendable {
     try SystemFileSystem().makeDirectory(scratch)
     let pool = KVPool(limits: KVLimits(connectionsPerNodeMax: 1))
     let transfer = SnapshotTransfer(
-      peer: Peer(address: address, pool: pool), id: "repair-\(hexadecimal(UInt64.random(in: 1 ... .max)))",
+      peer: Peer(address: address, pool: pool),
+      id: "repair-\(hexadecimal(UInt64.random(in: 1 ... .max)))",
       directory: SnapshotDirectory(scratch), progress: progress)
     let result: Result<String, any Error>
     do { result = .success(try await transfer.run()) } catch { result = .failure(error) }

@@ -24,7 +24,8 @@ struct RepairCommand: AsyncParsableCommand {
   var dataDirectory: String?
 
   @Option(
-    help: ArgumentHelp("A node that has the same log; several may be given.", valueName: "host:port"),
+    help: ArgumentHelp(
+      "A node that has the same log; several may be given.", valueName: "host:port"),
     transform: { text in
       do throws(KVClientError) {
         return try NodeAddress(parsing: text)
@@ -41,7 +42,8 @@ struct RepairCommand: AsyncParsableCommand {
 
   @Flag(
     help: ArgumentHelp(
-      "Where nothing says how far the log went, take what the most advanced node has for all of it."))
+      "Where nothing says how far the log went, take what the most advanced node has for all of it."
+    ))
   var acceptEnd = false
 
   @OptionGroup var options: ClientOptions

@@ -13,9 +13,7 @@ final class TwinLog {
   let end: LogPosition
   let wasClean: Bool
 
-  /// - Parameters:
-  ///   - cleanly: whether the log was closed in order.
-  ///   - shipped: whether it is a copy of the twin.
+  /// - Parameter cleanly: whether the log was closed in order.
   init(seed: UInt64, cleanly: Bool = false, frames count: Int = 60) throws {
     var random = SeededRandom(seed: seed)
     let original = try CommitterFixture(SimulatedDisk(seed: seed), segmentBytes: 4_096)
@@ -23,8 +21,8 @@ final class TwinLog {
       original.commit { submission in
         for _ in 0...random.below(3) {
           submission.put(
-            "key-\(random.below(20))", "\(round)" + String(repeating: "v", count: random.below(500)),
-            original.index)
+            "key-\(random.below(20))",
+            "\(round)" + String(repeating: "v", count: random.below(500)), original.index)
         }
       }
       if random.once(in: 9) {
