@@ -23,7 +23,8 @@ struct SealedRepair {
     guard let sealed = try log.sealedFiles() else { return outcome }
     let pace = pace
     let found = try LogExamination.run(
-      sealed.present, LogExamination.Known(origin: sealed.origin), limit: sealed.limit,
+      sealed.present, LogExamination.Known(origin: sealed.origin, first: sealed.names.min()),
+      limit: sealed.limit,
       fileSystem: fileSystem
     ) { (bytes) throws(WALError) in try pace.spent(bytes) }
     outcome.bytes = found.files.dropLast().reduce(0) { $0 + $1.bytes }

@@ -12,11 +12,17 @@ package struct LogExamination: Sendable {
     package var base: LogPosition?
     /// Where the log was closed in order; nil when it was not.
     package var end: LogPosition?
+    /// The number that the log begins with; nil where it may begin anywhere at or before the base's.
+    package var first: UInt64?
 
-    package init(origin: UInt64? = nil, base: LogPosition? = nil, end: LogPosition? = nil) {
+    package init(
+      origin: UInt64? = nil, base: LogPosition? = nil, end: LogPosition? = nil,
+      first: UInt64? = nil
+    ) {
       self.origin = origin
       self.base = base
       self.end = end
+      self.first = first
     }
   }
 
@@ -158,12 +164,14 @@ package struct LogExamination: Sendable {
 
   /// The log may begin behind where it is needed from.
   private mutating func beginBehindBase() {
-    guard limit == .max, let first = files.first?.segment else { return }
-    let base = known.base ?? .start
-    guard first.firstSequence! > base.sequence + 1 else { return }
-    pending = LogHole(
-      after: base, first: base.sequence + 1, end: nil,
-      damage: damage(.missing(through: first.firstSequence! - 1), in: first.path))
+    guard let segment = files.first?.segment, let found = segment.firstSequence else { return }
+    var after = known.base ?? (known.first ?? 1 == 1 ? .start : nil)
+    let first = known.first ?? (known.base?.sequence ?? 0) + 1
+    guard found > first else { return }
+    if after?.sequence != first - 1 { after = nil }
+    var damage = damage(.missing(through: found - 1), in: segment.path)
+    damage.sequence = first
+    pending = LogHole(after: after, first: first, end: nil, damage: damage)
   }
 
   private mutating func read(

@@ -87,9 +87,8 @@ struct SealedRepairTests {
     // Behind the snapshot.
     let needed = segments.filter { $0.firstSequence! > info.sequence }[1]
     flip(node.disk, needed.path, 300)
-    node.store!.step()
-    try expectSame(node, twin)
     try node.snapshot()
+    try expectSame(node, twin)
     let report = try #require(node.observer.reports.withLock { $0.last })
     #expect(!report.isFromIndex && node.observer.moved.withLock { $0 } == [])
     node.kill()
