@@ -86,7 +86,7 @@ public final class Node: Sendable {
       options.origin = origin
     }
     // It takes as long as there is data: the threads of tasks have signals to handle meanwhile.
-    let store = try await NIOSingletons.posixBlockingThreadPool.runIfActive { [options] in
+    let store = try await DamageRepair.open(configuration, options, logger) { [options] in
       try Store.open(options, observer: metrics, snapshotObserver: metrics)
     }
     log(store.report, store, logger)

@@ -222,6 +222,10 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     )
   }
 
+  func healed(_ log: RepairedLog) {
+    logger.warning("the log was damaged, and is whole again: \(log)")
+  }
+
   func committed(_ report: CommitReport) {
     frameRecords.record(report.records)
     frameBytes.record(report.bytes)

@@ -139,7 +139,13 @@ public struct LogReader: ~Copyable {
   }
 
   /// Reads these segments, in this order, as one log.
-  public init(files: [SegmentFile], fileSystem: any FileSystem = SystemFileSystem()) {
+  ///
+  /// - Parameter origin: the log's, where it is known: with it what is behind a damaged header can be
+  ///   read.
+  public init(
+    files: [SegmentFile], origin: UInt64? = nil, fileSystem: any FileSystem = SystemFileSystem()
+  ) {
+    self.origin = origin
     self.fileSystem = fileSystem
     list = SegmentList(files: files, fileSystem: fileSystem)
     fromSequence = 0

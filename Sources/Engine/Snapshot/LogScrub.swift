@@ -7,13 +7,17 @@ struct LogScrub {
   let fileSystem: any FileSystem
   let pace: Pace
 
-  /// - Parameter quarantined: called with where damaged segments are now, and why.
+  /// - Parameters:
+  ///   - heal: called where something is damaged; true when it is whole again.
+  ///   - quarantined: called with where damaged segments are now, and why.
   /// - Throws: `cancelled`; that of a system call.
   func run(
-    coveredBy sequence: UInt64, quarantined: (_ paths: [String], _ error: WALError) -> Void
+    coveredBy sequence: UInt64, heal: () throws(WALError) -> Bool,
+    quarantined: (_ paths: [String], _ error: WALError) -> Void
   ) throws(WALError) {
     for (segment, last) in try log.segments(coveredBy: sequence) {
       guard let damage = try damage(in: segment, last: last) else { continue }
+      if try heal() { continue }
       let moved = try log.quarantine(segmentFrom: segment.firstSequence!)
       if !moved.isEmpty { quarantined(moved, damage) }
     }

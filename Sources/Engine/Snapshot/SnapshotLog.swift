@@ -12,9 +12,9 @@ final class SnapshotLog: Sendable {
   }
 
   let quarantineDirectory: String
-  private let directory: String
-  private let fileSystem: any FileSystem
-  private let committer: Committer
+  let directory: String
+  let fileSystem: any FileSystem
+  let committer: Committer
   private let progress: LogProgress
   /// The state in memory, for where the log cannot be read.
   let index: Index
@@ -32,6 +32,9 @@ final class SnapshotLog: Sendable {
     self.index = index
     self.epochs = epochs
   }
+
+  /// Everything up to here is on the disk.
+  var durableSequence: UInt64 { progress.durable }
 
   /// Ends the running segment: the log's end then, at a moment when everything up to it has been
   /// applied. What is behind is in other files, whatever is wrong with those before it.

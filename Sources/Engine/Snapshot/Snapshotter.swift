@@ -46,6 +46,12 @@ public protocol SnapshotObserver: AnyObject, Sendable {
   func snapshotFailed(_ error: WALError)
   /// Segments were damaged that a snapshot covers: nothing is lost. They were moved to there.
   func quarantined(_ paths: [String], because error: WALError)
+  /// Segments were damaged, and are whole again.
+  func healed(_ log: RepairedLog)
+}
+
+extension SnapshotObserver {
+  public func healed(_ log: RepairedLog) {}
 }
 
 /// Makes snapshots behind a running node, and gives up the log that they make superfluous.
@@ -75,13 +81,17 @@ public final class Snapshotter: Sendable {
     public var totalBytes: Int
   }
 
-  private struct State {
+  struct State {
     var isStopped = false
     var hasBegun = false
     /// Somebody looked: segments may have been sealed.
     var isAwake = true
     /// Who asked for a snapshot, and has not been served.
     var requests: [@Sendable (Result<SnapshotInfo, WALError>) -> Void] = []
+    /// Who asked for a look at all files, and has not been answered.
+    var repairs: [@Sendable (Result<RepairReport, WALError>) -> Void] = []
+    /// Who may have what is damaged here.
+    var sources: (@Sendable () -> [any FrameSource])?
     /// Newest first; at most two.
     var snapshots: [SnapshotInfo]
     var pace: Pace?
@@ -92,15 +102,15 @@ public final class Snapshotter: Sendable {
     var heldLogBytes: UInt64 = 0
   }
 
-  private let state: Monitor<State>
-  private let place: SnapshotMerge.Place
+  let state: Monitor<State>
+  let place: SnapshotMerge.Place
   private let options: Options
-  private let log: SnapshotLog
+  let log: SnapshotLog
   private let clock: LogClock
-  private let observer: WeakObserver
+  let observer: WeakObserver
   package let leases: LogLeases
 
-  private final class WeakObserver: @unchecked Sendable {
+  final class WeakObserver: @unchecked Sendable {
     // Set once, before it is shared.
     weak var observer: (any SnapshotObserver)?
     init(_ observer: (any SnapshotObserver)?) { self.observer = observer }
@@ -152,6 +162,25 @@ public final class Snapshotter: Sendable {
     if isStopped { completion(.failure(.cancelled)) }
   }
 
+  /// Says who may have what is damaged here: asked when it is.
+  package func setSources(_ sources: @escaping @Sendable () -> [any FrameSource]) {
+    state.withLock { $0.sources = sources }
+  }
+
+  /// Has all sealed segments and snapshots read, and healed where they are damaged.
+  ///
+  /// - Parameter completion: called on the snapshots' thread.
+  public func requestRepair(
+    _ completion: @escaping @Sendable (Result<RepairReport, WALError>) -> Void
+  ) {
+    var isStopped = false
+    state.signal {
+      isStopped = $0.isStopped
+      if !isStopped { $0.repairs.append(completion) }
+    }
+    if isStopped { completion(.failure(.cancelled)) }
+  }
+
   /// Has the thread look whether there is something to do.
   func wake() { state.signal { $0.isAwake = true } }
 
@@ -169,15 +198,25 @@ public final class Snapshotter: Sendable {
     makeThreadBackground()
     begin()
     while true {
-      let requests = state.wait { state -> [Request]? in
-        guard state.isStopped || state.isAwake || !state.requests.isEmpty else { return nil }
+      let (requests, repairs) = state.wait { state -> ([Request], [Repair])? in
+        guard
+          state.isStopped || state.isAwake || !state.requests.isEmpty || !state.repairs.isEmpty
+        else { return nil }
         state.isAwake = false
-        defer { state.requests = [] }
-        return state.requests
+        defer {
+          state.requests = []
+          state.repairs = []
+        }
+        return (state.requests, state.repairs)
       }
       if state.withLock({ $0.isStopped }) {
         for request in requests { request(.failure(.cancelled)) }
+        for repair in repairs { repair(.failure(.cancelled)) }
         return
+      }
+      if !repairs.isEmpty {
+        let result = repairNow()
+        for repair in repairs { repair(result) }
       }
       let result = requests.isEmpty ? work() : workNow()
       // Sorting and merging takes tens of MB now and then, which the allocator keeps otherwise.
@@ -187,18 +226,24 @@ public final class Snapshotter: Sendable {
   }
 
   private typealias Request = @Sendable (Result<SnapshotInfo, WALError>) -> Void
+  private typealias Repair = @Sendable (Result<RepairReport, WALError>) -> Void
 
   /// Does what there is to do now, where there is no thread for it.
   package func step() {
-    let (isFirst, requests) = state.withLock { state -> (Bool, [Request]) in
+    let (isFirst, requests, repairs) = state.withLock { state -> (Bool, [Request], [Repair]) in
       defer {
         state.hasBegun = true
         state.isAwake = false
         state.requests = []
+        state.repairs = []
       }
-      return (!state.hasBegun, state.requests)
+      return (!state.hasBegun, state.requests, state.repairs)
     }
     if isFirst { begin() }
+    if !repairs.isEmpty {
+      let result = repairNow()
+      for repair in repairs { repair(result) }
+    }
     let result = requests.isEmpty ? work() : workNow()
     for request in requests { request(result) }
     do {
@@ -247,7 +292,7 @@ public final class Snapshotter: Sendable {
     }
   }
 
-  private func fail(_ error: WALError) -> Result<SnapshotInfo, WALError> {
+  func fail(_ error: WALError) -> Result<SnapshotInfo, WALError> {
     if error == .cancelled { return .failure(error) }
     state.withLock {
       $0.lastError = error
@@ -260,7 +305,7 @@ public final class Snapshotter: Sendable {
   /// - Parameters:
   ///   - isBehind: true when the log grows faster than snapshots are made at that rate.
   ///   - factor: of the usual rate.
-  private func begin(_ bytes: UInt64, isBehind: Bool = false, factor: Int = 1) -> Pace {
+  func begin(_ bytes: UInt64, isBehind: Bool = false, factor: Int = 1) -> Pace {
     let rate = options.bytesPerSecond.map { $0 * factor }
     let pace = Pace(bytesPerSecond: isBehind ? nil : rate, clock: clock)
     pace.expect(Int(bytes))
@@ -292,7 +337,12 @@ public final class Snapshotter: Sendable {
     }
   }
 
-  private func make(_ sealed: SnapshotLog.Sealed) -> Result<SnapshotInfo, WALError> {
+  /// - Parameters:
+  ///   - damage: why it is written from memory, if that is known already.
+  ///   - isPutAway: whether what is damaged has been put away.
+  func make(
+    _ sealed: SnapshotLog.Sealed, because damage: WALError? = nil, isPutAway: Bool = false
+  ) -> Result<SnapshotInfo, WALError> {
     let start = clock.monotonicNanoseconds()
     let newest = newest
     // What is read of the older one and of the log, twice, and what is written.
@@ -301,7 +351,7 @@ public final class Snapshotter: Sendable {
       (newest?.bytes ?? 0) * 2 + sealed.bytes * 2, isBehind: sealed.bytes > 2 * due)
     defer { state.withLock { $0.pace = nil } }
     do {
-      let (file, damage) = try merge(newest, sealed, pace)
+      let (file, damage) = try merge(newest, sealed, pace, because: damage)
       let info = SnapshotInfo(file)
       state.withLock {
         $0.snapshots = Array(([info] + $0.snapshots.filter { $0.path != info.path }).prefix(2))
@@ -311,7 +361,7 @@ public final class Snapshotter: Sendable {
       let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
       observer.observer?.snapshotMade(
         SnapshotReport(info: info, seconds: seconds, isFromIndex: damage != nil))
-      if let damage { try giveUpDamaged(damage, info) }
+      if let damage, !isPutAway { try giveUpDamaged(damage, info) }
       try retain()
       return .success(info)
     } catch {
@@ -321,8 +371,26 @@ public final class Snapshotter: Sendable {
 
   /// - Returns: the snapshot; and why it was written from memory, if it was.
   private func merge(
-    _ newest: SnapshotInfo?, _ sealed: SnapshotLog.Sealed, _ pace: Pace
+    _ newest: SnapshotInfo?, _ sealed: SnapshotLog.Sealed, _ pace: Pace, because damage: WALError?
   ) throws(WALError) -> (file: SnapshotFile, damage: WALError?) {
+    var damage = damage
+    if damage == nil {
+      switch mergeOnce(newest, sealed, pace) {
+      case .success(let file): return (file, nil)
+      case .failure(let error):
+        guard error.isDamage || error.isNotFound else { throw error }
+        damage = error
+      }
+      if try heal(pace), case .success(let file) = mergeOnce(newest, sealed, pace) {
+        return (file, nil)
+      }
+    }
+    return (try IndexDump.run(log, place, pace: pace), damage)
+  }
+
+  private func mergeOnce(
+    _ newest: SnapshotInfo?, _ sealed: SnapshotLog.Sealed, _ pace: Pace
+  ) -> Result<SnapshotFile, WALError> {
     do {
       var previous: SnapshotFile?
       if let newest {
@@ -330,10 +398,9 @@ public final class Snapshotter: Sendable {
       }
       let input = SnapshotMerge.Input(
         previous: previous, segments: sealed.segments, next: sealed.next)
-      return (try SnapshotMerge.run(input, place, pace: pace), nil)
+      return .success(try SnapshotMerge.run(input, place, pace: pace))
     } catch {
-      guard error.isDamage || error.isNotFound else { throw error }
-      return (try IndexDump.run(log, place, pace: pace), error)
+      return .failure(error)
     }
   }
 
@@ -395,7 +462,11 @@ public final class Snapshotter: Sendable {
       log: log, fileSystem: place.directory.fileSystem, pace: begin(0, factor: 8))
     defer { state.withLock { $0.pace = nil } }
     do {
-      try scrub.run(coveredBy: newest.sequence) { observer.observer?.quarantined($0, because: $1) }
+      try scrub.run(coveredBy: newest.sequence) { () throws(WALError) in
+        try heal(scrub.pace)
+      } quarantined: {
+        observer.observer?.quarantined($0, because: $1)
+      }
     } catch {
       guard !error.isNotFound else { return }
       _ = fail(error)

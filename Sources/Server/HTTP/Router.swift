@@ -27,7 +27,7 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise
+    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise, repair
     case watch, logStream, acknowledgement
     case replaced
     case unknown
@@ -48,6 +48,7 @@ extension LoopState {
       case Paths.promote: self = .promote
       case Paths.promise: self = .promise
       case Paths.snapshot: self = .snapshot
+      case Paths.repair: self = .repair
       case Paths.watch: self = .watch
       case Paths.logStream: self = .logStream
       case Paths.acknowledgement: self = .acknowledgement
@@ -71,7 +72,7 @@ extension LoopState {
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise: "POST"
+      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .repair: "POST"
       case .replaced, .unknown: ""
       }
     }
@@ -89,7 +90,7 @@ extension LoopState {
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
         (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.promote, .POST),
-        (.promise, .POST), (.replaced, _),
+        (.promise, .POST), (.repair, .POST), (.replaced, _),
         (.unknown, _):
         true
       default: false
@@ -116,6 +117,7 @@ extension LoopState {
     static let makeSnapshot = Array("/admin/snapshot".utf8)
     static let promote = Array("/admin/promote".utf8)
     static let promise = Array("/admin/promise".utf8)
+    static let repair = Array("/admin/repair".utf8)
     static let getPrefix = Array("/get/".utf8)
     static let localReadPrefix = Array("/local_read/".utf8)
     static let entryPrefix = Array("/kv/".utf8)
@@ -170,6 +172,7 @@ extension LoopState {
     case .promote: return promote(query, lane)
     case .promise: return promise(query, lane)
     case .snapshot: return snapshot(request, query, lane)
+    case .repair: return repair(lane)
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")
       return .now(Answer(.gone))

@@ -179,7 +179,8 @@ final class NodeLife: Sendable {
     listener.entrance.standing = own.map { DoorStanding($0, number: succession.node) }
     if let held, let promised = promise.withLock({ $0 }), promised > held.store.epoch {
       logger.notice(
-        "epoch \(promised.text) was promised, and has not begun here: this node waits for its leader")
+        "epoch \(promised.text) was promised, and has not begun here: this node waits for its leader"
+      )
       try await show(held)
       return .waiting(held)
     }
@@ -444,7 +445,8 @@ final class NodeLife: Sendable {
     let store = state.store
     if case .leading = turn { return .leads(store.epoch, at: store.feed.end.sequence, nil) }
     guard configuration.members.contains(where: { $0.id == id }) else {
-      return .refused("this node is no member of the shard: the configuration does not name it", nil)
+      return .refused(
+        "this node is no member of the shard: the configuration does not name it", nil)
     }
     guard let standing = state.standing else { return .refused("this node has no data yet", nil) }
     let reports = await MemberSurvey(members, pool).ask()
@@ -482,7 +484,8 @@ final class NodeLife: Sendable {
         try await suspend(state)
         try await prepare(for: ending, from: peer)
         return .refused(
-          "this node's log is not a part of the log of \(peer), which is copied now: ask again then", nil)
+          "this node's log is not a part of the log of \(peer), which is copied now: ask again then",
+          nil)
       }
     }
     try store.lead(epoch: promotion.epoch.number, reason: .promoted)

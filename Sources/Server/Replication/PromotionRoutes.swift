@@ -70,7 +70,8 @@ extension LoopState {
       return unavailable(
         "\(reached) of \(promotion.memberCount) members can be had, and with a write quorum of "
           + "\(promotion.writeQuorum) it takes \(promotion.neededPromises) to know what was acknowledged. "
-          + "With force=true this node leads without: what was acknowledged by the others alone may be lost")
+          + "With force=true this node leads without: what was acknowledged by the others alone may be lost"
+      )
     case .refused(let reason, let highest):
       body.writeString("{\"error\":")
       var text = reason
