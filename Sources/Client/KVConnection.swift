@@ -54,7 +54,8 @@ public final class KVConnection: Sendable {
       let socket = try SocketAddress(ipAddress: address.host, port: Int(address.port))
       connected = bootstrap.connect(to: socket)
     } catch {
-      connected = bootstrap.connect(host: address.host, port: Int(address.port))
+      connected = bound(
+        bootstrap.connect(host: address.host, port: Int(address.port)), by: deadline, left)
     }
     return connected.flatMapThrowing { channel in
       // Where nobody listens on a port that the system also gives out, TCP can connect it to itself
@@ -66,6 +67,31 @@ public final class KVConnection: Sendable {
       let handler = try channel.pipeline.syncOperations.handler(type: ExchangeHandler.self)
       return KVConnection(address, channel, handler)
     }
+  }
+
+  /// Gives a connection up whose name is still being looked up at the deadline: the system takes its own
+  /// time for that.
+  private static func bound(
+    _ connected: EventLoopFuture<any Channel>, by deadline: NIODeadline, _ left: TimeAmount
+  ) -> EventLoopFuture<any Channel> {
+    let promise = connected.eventLoop.makePromise(of: (any Channel).self)
+    let isOver = NIOLoopBoundBox.makeBoxSendingValue(
+      false, as: Bool.self, eventLoop: connected.eventLoop)
+    let timer = connected.eventLoop.scheduleTask(deadline: deadline) {
+      guard !isOver.value else { return }
+      isOver.value = true
+      promise.fail(ChannelError.connectTimeout(left))
+    }
+    connected.whenComplete { result in
+      timer.cancel()
+      guard !isOver.value else {
+        if case .success(let channel) = result { channel.close(promise: nil) }
+        return
+      }
+      isOver.value = true
+      promise.completeWith(result)
+    }
+    return promise.futureResult
   }
 
   public var eventLoop: any EventLoop { channel.eventLoop }

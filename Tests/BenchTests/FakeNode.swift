@@ -3,7 +3,8 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// A server on 127.0.0.1 that answers `/status` as a node does, and everything else as a test says.
+/// A server that answers `/status` as a node does, and everything else as a test says. It has a loopback
+/// address of its own: nobody else is there when it has gone.
 final class FakeNode: Sendable {
   struct Request: Sendable {
     /// Of those that the test answers, from 1.
@@ -30,6 +31,8 @@ final class FakeNode: Sendable {
     var closes = false
   }
 
+  private static let count = Atomic(0)
+
   private struct State {
     var count = 0
     var underWayMax = 0
@@ -52,6 +55,8 @@ final class FakeNode: Sendable {
     _ script: @escaping Script
   ) async throws {
     let state = Shared()
+    let number = Self.count.add(1, ordering: .relaxed).newValue
+    let host = "127.99.\(number / 250).\(number % 250 + 1)"
     listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelInitializer { channel in
@@ -63,9 +68,9 @@ final class FakeNode: Sendable {
           try channel.pipeline.syncOperations.addHandler(Handler(number, script, state))
         }
       }
-      .bind(host: "127.0.0.1", port: 0).get()
+      .bind(host: host, port: 0).get()
     self.state = state
-    address = NodeAddress(host: "127.0.0.1", port: UInt16(listener.localAddress!.port!))
+    address = NodeAddress(host: host, port: UInt16(listener.localAddress!.port!))
     let list = replicas.map { "{\"id\":\"r\",\"address\":\"\($0)\"}" }.joined(separator: ",")
     let text =
       "{\"node\":\"\(address)\",\"role\":\"\(role)\",\"version\":\"0\",\"keys\":0,"

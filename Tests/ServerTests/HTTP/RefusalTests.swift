@@ -196,6 +196,9 @@ import Testing
         }
         let line = "shiplog_answer_bytes \(round * size)\n"
         while try await !client.ask("GET", "/metrics").text.contains(line) {}
+        // All three of the round: the last may come after the next value otherwise.
+        let count = "shiplog_requests_total{route=\"kv_get\",status=\"200\"} \(3 * round)\n"
+        while try await !client.ask("GET", "/metrics").text.contains(count) {}
       }
       try await #expect(client.ask("PUT", "/kv/a", body: value).status == 200)
       let refused = try await client.ask("GET", "/kv/a")

@@ -50,6 +50,12 @@ final class RunningNode: Sendable {
     configuration.limits.bodySeconds = 60
     configuration.limits.drainSeconds = 60
     configure(&configuration)
+    if configuration.writeQuorum > 1 {
+      // An empty one would wait for members that are not there: it might lack what it has acknowledged.
+      var alone = configuration
+      alone.writeQuorum = 1
+      try await RunningNode(alone, directory).stop()
+    }
     return try await RunningNode(configuration, directory)
   }
 

@@ -89,7 +89,7 @@ import WAL
 
   @Test("keeps no log where it says that nothing more is needed, and its absence keeps it")
   func retention() async throws {
-    let members = ["node", "b"].map { Member(id: $0, address: "\($0):1") }
+    let members = ["node", "b"].map { Member(id: $0, address: "127.0.0.1:1") }
     func configure(_ configuration: inout Configuration) { configuration.members = members }
     try await RunningNode.with(.fast, configure) { node in
       for _ in 0..<3 {

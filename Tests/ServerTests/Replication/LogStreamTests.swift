@@ -309,7 +309,7 @@ import WAL
 
   @Test("tells a confirmed number that has moved at once, though nothing else is sent")
   func confirmed() async throws {
-    let members = ["node", "b", "c"].map { Member(id: $0, address: "\($0):1") }
+    let members = ["node", "b", "c"].map { Member(id: $0, address: "127.0.0.1:1") }
     try await RunningNode.with(
       .fast,
       {

@@ -11,7 +11,7 @@ import WAL
     try await RunningNode.with(
       lane,
       {
-        $0.members = members.map { Member(id: $0, address: "\($0):1") }
+        $0.members = members.map { Member(id: $0, address: "127.0.0.1:1") }
         configure(&$0)
       }, body)
   }
@@ -208,7 +208,7 @@ import WAL
   @Test("is answered with what is known when the node stops, and its client gone does no harm")
   func stop() async throws {
     let node = try await RunningNode.start(.fast) {
-      $0.members = ["node", "b", "c"].map { Member(id: $0, address: "\($0):1") }
+      $0.members = ["node", "b", "c"].map { Member(id: $0, address: "127.0.0.1:1") }
     }
     let b = try await Follower("b", of: node)
     let c = try await Follower("c", of: node)
