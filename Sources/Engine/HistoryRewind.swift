@@ -28,7 +28,8 @@ public struct HistoryRewind {
     let lock = try DirectoryLock(path, fileSystem: fileSystem)
     defer { withExtendedLifetime(lock) {} }
     guard let tail = try tail(behind: fork, origin: origin) else {
-      return .impossible("no frame of epoch \(fork.epoch.number) ends at \(fork.sequence) here", nil)
+      return .impossible(
+        "no frame of epoch \(fork.epoch.number) ends at \(fork.sequence) here", nil)
     }
     guard try isCovered(tail) else {
       return .impossible("the log does not begin at 1, and no snapshot is below the fork", tail)
@@ -51,7 +52,7 @@ public struct HistoryRewind {
   /// Finishes what was interrupted. The caller holds the lock.
   ///
   /// - Returns: nil when there was nothing to do.
-  func resume() throws(WALError) -> LostTail? {
+  package func resume() throws(WALError) -> LostTail? {
     guard let tail = try log.begun() else { return nil }
     do {
       try finish(tail)

@@ -3,7 +3,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
-  case status, health, ready, metrics, snapshot, snapshotFile
+  case status, health, ready, metrics, snapshot, snapshotFile, diverged
   case other
 
   /// In metrics and logs.
@@ -31,6 +31,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .metrics: "metrics"
     case .snapshot: "snapshot"
     case .snapshotFile: "snapshot_file"
+    case .diverged: "diverged"
     case .other: "other"
     }
   }

@@ -10,7 +10,7 @@ struct KV: AsyncParsableCommand {
     version: Version.current,
     subcommands: [
       ServeCommand.self, ClusterCommand.self, GetCommand.self, SetCommand.self, DeleteCommand.self,
-      StatusCommand.self, SnapshotCommand.self, BackupCommand.self, BenchCommand.self,
-      ConfigCommand.self,
+      StatusCommand.self, SnapshotCommand.self, BackupCommand.self, DivergedCommand.self,
+      BenchCommand.self, ConfigCommand.self,
     ])
 }
