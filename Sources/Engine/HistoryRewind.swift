@@ -32,7 +32,8 @@ public struct HistoryRewind {
         "no frame of epoch \(fork.epoch.number) ends at \(fork.sequence) here", nil)
     }
     guard try isCovered(tail) else {
-      return .impossible("the log does not begin at 1, and no snapshot is below the fork", tail)
+      return .impossible(
+        "the log does not go back to 1, nor to a snapshot at or below \(fork.sequence)", tail)
     }
     do {
       try log.begin(tail)
@@ -78,7 +79,9 @@ public struct HistoryRewind {
   /// of the log behind, or a log that begins at 1.
   private func isCovered(_ tail: LostTail) throws(WALError) -> Bool {
     let segments = try SegmentFile.list(path + "/wal", in: fileSystem)
-    guard let first = segments.first?.firstSequence else { return false }
+    guard let first = segments.first?.firstSequence, tail.fork.crc != 0 || first == 1 else {
+      return false
+    }
     if first == 1 { return true }
     for (path, sequence) in try snapshots.list()
     where sequence <= tail.fork.sequence && first <= sequence + 1 {

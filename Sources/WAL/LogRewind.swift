@@ -56,14 +56,16 @@ package struct LogRewind {
   /// - Parameters:
   ///   - sequence: where the fork is; `epoch` is that of the frame that ends there.
   ///   - origin: the log's.
-  /// - Returns: nil when no frame of that epoch ends there, or none is behind it.
+  /// - Returns: nil when no frame of that epoch ends there, or none is behind it. A log that begins
+  ///   behind the fork cannot be taken back to it: the crc of the fork is 0 then.
   /// - Throws: `damaged`, or that of a system call.
   package func tail(
     behind sequence: UInt64, _ epoch: Epoch, origin: UInt64
   ) throws(WALError) -> LostTail? {
-    guard let first = try SegmentFile.list(directory, in: fileSystem).first?.firstSequence,
-      first <= sequence + 1
-    else { return nil }
+    guard let first = try SegmentFile.list(directory, in: fileSystem).first?.firstSequence else {
+      return nil
+    }
+    let isShort = first > sequence + 1
     var reader = try LogReader(
       directory: directory, segmentOf: max(sequence, first), origin: origin,
       fileSystem: fileSystem)
@@ -73,11 +75,14 @@ package struct LogRewind {
       switch try reader.next() {
       case .frame(let header):
         guard reader.origin == origin else { return nil }
-        let previous = position ?? reader.segmentHeader!.previous
+        var previous = position ?? reader.segmentHeader!.previous
         position = header.position
         guard header.lastSequence > sequence else { continue }
         if tail == nil {
-          guard header.firstSequence == sequence + 1, previous.epoch == epoch else { return nil }
+          if isShort { previous = LogPosition(epoch: epoch, sequence: sequence, crc: 0) }
+          guard isShort || header.firstSequence == sequence + 1, previous.epoch == epoch else {
+            return nil
+          }
           tail = LostTail(
             origin: origin, fork: previous, lastSequence: 0, writes: 0,
             name: try freeName(header))

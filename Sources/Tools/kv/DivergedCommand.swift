@@ -101,7 +101,9 @@ struct DivergedCommand: AsyncParsableCommand {
       try Output.writeLine(
         "\(name): put away as a whole, and nothing says where it parted: see wal-dump")
     }
-    try Output.writeLine("\(tails.count) tails, \(records) writes")
+    try Output.writeLine(
+      "\(tails.count) tail\(tails.count == 1 ? "" : "s"), \(records) write\(records == 1 ? "" : "s")"
+    )
   }
 
   private func text(_ write: LoggedWrite) -> String {
