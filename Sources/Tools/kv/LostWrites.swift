@@ -26,7 +26,7 @@ enum LostWrites {
   /// - Throws: an exit code, when there is no such directory; the reason was said then.
   static func directory(_ path: String) throws -> LostWrites {
     let isThere = try logged { () throws(WALError) in
-      do {
+      do throws(WALError) {
         return try SystemFileSystem().isDirectory(path)
       } catch {
         guard error.isNotFound else { throw error }

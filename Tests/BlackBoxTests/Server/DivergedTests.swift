@@ -194,7 +194,7 @@ extension NodeProcessTests {
             """, "\(again.output)")
       }
       #expect(try await Self.digest(leader) == digest)
-      #expect(try await Self.expiry(fork.new.data, "long", leader) <= far + 5_000)
+      #expect(try await Self.expiry("long", leader) <= far + 5_000)
       let stranger = try await ServedNode.start(.init(in: directory, data: directory.path("other")))
       let wrong = try await kv(
         ["diverged", "--replay", "--http-addr", "\(stranger.address)"] + sources[1])
@@ -208,7 +208,7 @@ extension NodeProcessTests {
 
     /// When a key that was written back expires, by the log of its node.
     private static func expiry(
-      _ data: String, _ key: String, _ node: ServedNode
+      _ key: String, _ node: ServedNode
     ) async throws -> UInt64 {
       let lines = try await Threads.runOne {
         try node.connect().exchange(
