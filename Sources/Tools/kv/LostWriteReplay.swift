@@ -22,6 +22,8 @@ struct LostWriteReplay {
     case deleted
     /// A lost delete of what is not there.
     case absent
+    /// The lost value is there, written since: by an earlier replay, say.
+    case present
     /// Written since the fork.
     case since
     /// Nothing says whether it was deleted since.
@@ -33,6 +35,7 @@ struct LostWriteReplay {
       case .put: "written back"
       case .deleted: "deleted"
       case .absent: "absent already"
+      case .present: "there already"
       case .since: "not written back: it was written since"
       case .unknown:
         "not written back: it is absent, and the leader's log does not go back to the fork, so it may have "
@@ -126,7 +129,9 @@ struct LostWriteReplay {
     } catch {
       throw Output.failure(error.description)
     }
-    if let current, current.version > tail.fork { return .since }
+    if let current, current.version > tail.fork {
+      return current.value == write.value ? .present : .since
+    }
     guard write.kind == .put else {
       guard let current else { return .absent }
       return try await delete(write, current.etag)
@@ -210,7 +215,8 @@ struct LostWriteReplay {
     }
     let kept = counts[.since, default: 0] + counts[.unknown, default: 0]
     var line = "\(counts[.put, default: 0]) written back, \(counts[.deleted, default: 0]) deleted, "
-    line += "\(counts[.absent, default: 0]) absent already, \(kept) not written back, "
+    let same = counts[.absent, default: 0] + counts[.present, default: 0]
+    line += "\(same) already so, \(kept) not written back, "
     line += "\(counts[.expired, default: 0]) expired"
     if others > 0 { line += "; \(others) purges and handoffs are not written back" }
     try Output.writeLine(line)

@@ -165,7 +165,7 @@ extension NodeProcessTests {
       #expect(
         first.status == 0
           && first.lines.last
-            == "10 written back, 1 deleted, 0 absent already, 4 not written back, 1 expired",
+            == "10 written back, 1 deleted, 0 already so, 4 not written back, 1 expired",
         "\(first.output)\(first.errors)")
       #expect(first.output.contains("\"key-3\": not written back: it was written since"))
       #expect(first.output.contains("\"key-4\": not written back: it was written since"))
@@ -190,7 +190,7 @@ extension NodeProcessTests {
         #expect(
           again.lines.last
             == """
-            {"put":0,"deleted":0,"absent":1,"since":14,"unknown":0,"expired":1,"not_keys":0}
+            {"put":0,"deleted":0,"absent":1,"present":9,"since":5,"unknown":0,"expired":1,"not_keys":0}
             """, "\(again.output)")
       }
       #expect(try await Self.digest(leader) == digest)
