@@ -23,6 +23,7 @@ package struct LogRewind {
 
   /// What is copied at once.
   private static let pieceBytes = 1 << 20
+  private static let temporarySuffix = ".tmp"
 
   package init(_ dataDirectory: String, fileSystem: any FileSystem) {
     self.dataDirectory = dataDirectory
@@ -188,7 +189,11 @@ package struct LogRewind {
           sequence: tail.fork.sequence, finding: .chain(found: reader.end?.sequence ?? 0)))
     }
     let start = reader.nextOffset
-    if try fileSystem.list(place).contains(lastComponent(target)) {
+    let names = try fileSystem.list(place)
+    if names.contains(lastComponent(target)) {
+      // An earlier attempt's, whose removal a power loss undid.
+      let left = lastComponent(target) + Self.temporarySuffix
+      if names.contains(left) { try fileSystem.remove(place + "/" + left) }
       // Its name may not have been durable yet when it was interrupted.
       try fileSystem.syncDirectory(place)
       return start
@@ -221,7 +226,7 @@ package struct LogRewind {
   private func copy(
     _ range: Range<UInt64>, of path: String, behind header: [UInt8], to target: String
   ) throws(WALError) {
-    let temporary = target + ".tmp"
+    let temporary = target + Self.temporarySuffix
     do {
       try fileSystem.remove(temporary)
     } catch {

@@ -78,6 +78,24 @@ extension NodeProcessTests {
       return Fork(old: old, new: new, leader: try await ServedNode.start(new))
     }
 
+    /// Waits until the old leader has what the new one has: before, it may have more, of its own.
+    private static func rejoined(_ leader: ServedNode, _ back: ServedNode) async throws {
+      try await Threads.runOne {
+        let wanted = try #require(try ReplicaSet.status(leader)["epoch"] as? Int)
+        let deadline = ContinuousClock.now + .seconds(30)
+        while true {
+          // While it is being taken back nothing is served, and connections may end.
+          let status = try? ReplicaSet.status(back)
+          if status?["epoch"] as? Int == wanted { return }
+          guard ContinuousClock.now < deadline else {
+            throw ReplicaSet.NotInTime(description: "\(back.address) stays at \(status ?? [:])")
+          }
+          Thread.sleep(forTimeInterval: 0.01)
+        }
+      }
+      try await ReplicaSet.catchUp(leader, [back])
+    }
+
     private func kv(_ arguments: [String]) async throws -> Outcome {
       try await Executable.kv.run(arguments, in: directory)
     }
@@ -96,7 +114,7 @@ extension NodeProcessTests {
       try await Self.put((0..<10).map { ("key-\($0)", "new-\($0)") }, to: leader)
       _ = try await Threads.runOne { try leader.connect().exchange(.delete("key-11")).status }
       let back = try await ServedNode.start(fork.old)
-      try await ReplicaSet.catchUp(leader, [back])
+      try await Self.rejoined(leader, back)
       try await ReplicaSet.expectEqual([leader, back], "behind the return")
       let said = try back.process.errorsSoFar()
       #expect(said.contains("The log was taken back to ") && !said.contains("fetched the snapshot"))
@@ -157,7 +175,7 @@ extension NodeProcessTests {
         _ = try connection.exchange(.delete("since"))
       }
       let back = try await ServedNode.start(fork.old)
-      try await ReplicaSet.catchUp(leader, [back])
+      try await Self.rejoined(leader, back)
       try await Task.sleep(for: .milliseconds(1_100))
       let replay = ["diverged", "--replay", "--http-addr", "\(leader.address)"]
       let sources = [["--from", "\(back.address)"], ["--data-dir", fork.old.data]]
@@ -235,7 +253,7 @@ extension NodeProcessTests {
       }
       try await Self.put([("key-1", "new")], to: fork.leader)
       let back = try await ServedNode.start(fork.old)
-      try await ReplicaSet.catchUp(fork.leader, [back])
+      try await Self.rejoined(fork.leader, back)
       try await ReplicaSet.expectEqual([fork.leader, back], "behind the return")
       let found = try FileManager.default.contentsOfDirectory(atPath: fork.old.data + "/diverged")
       #expect(found == ["copy-1"])
