@@ -24,8 +24,9 @@ public struct CopyDirectory {
   /// Moves log and snapshots into a directory of their own under `diverged/`: nothing of them is
   /// removed. The log goes first; what an interruption leaves behind it is put away by the next call.
   ///
+  /// - Parameter tail: what of it another history has replaced, where that is known: it is noted there.
   /// - Returns: where they are now.
-  public func putAway() throws(WALError) -> String {
+  public func putAway(_ tail: LostTail? = nil) throws(WALError) -> String {
     let diverged = path + "/diverged"
     try fileSystem.makeDirectory(diverged)
     try fileSystem.syncDirectory(path)
@@ -40,6 +41,7 @@ public struct CopyDirectory {
       try fileSystem.syncDirectory(target)
       try fileSystem.syncDirectory(path)
     }
+    if let tail { try tail.write(in: target, fileSystem: fileSystem) }
     return target
   }
 }

@@ -7,6 +7,11 @@ public final class EpochHistory: Sendable {
     public var epoch: Epoch
     /// The first sequence number of it.
     public var firstSequence: UInt64
+
+    public init(epoch: Epoch, firstSequence: UInt64) {
+      self.epoch = epoch
+      self.firstSequence = firstSequence
+    }
   }
 
   // Ascending in both.

@@ -52,6 +52,10 @@ public struct StoreReport: Sendable {
   /// that does not keep what is written to it.
   public var digestMismatches: [UInt64] = []
   public var seconds: Double = 0
+  /// What an interrupted rewind was finished of.
+  public var rewound: LostTail?
+  /// What is kept under `diverged/`.
+  public var diverged = SavedTails.Totals()
 }
 
 /// One shard's keys on this node: the index, the log behind it, and the thread between them.
@@ -94,6 +98,7 @@ public final class Store: Sendable {
     let start = options.clock.monotonicNanoseconds()
     try makeDirectory(options)
     let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
+    let rewound = try HistoryRewind(options.dataDirectory, fileSystem: options.fileSystem).resume()
     let claim = try ShardClaim(options)
     let directory = SnapshotDirectory(options.dataDirectory, fileSystem: options.fileSystem)
     try directory.prepare()
@@ -146,6 +151,8 @@ public final class Store: Sendable {
     if let file = base.file { report.snapshot = (SnapshotInfo(file), base.seconds) }
     report.badSnapshots = try base.putAway(logOptions.quarantineDirectory)
     try claim.settle()
+    report.rewound = rewound
+    report.diverged = try SavedTails(options.dataDirectory, fileSystem: options.fileSystem).totals()
     report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
     return Store(
       options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,

@@ -159,6 +159,11 @@ public final class Node: Sendable {
         "the log ended before the snapshot that covers it; moved to \(log.quarantined.joined(separator: ", "))"
       )
     }
+    if let tail = report.rewound {
+      logger.warning(
+        "a rewind to \(tail.fork.sequence) was interrupted, and is finished; what was behind is in \(store.options.dataDirectory)/diverged/\(tail.name)"
+      )
+    }
     if let cut = log.cut {
       logger.warning("\(cut.damage); its bytes are in \(cut.saved.joined(separator: ", "))")
     }

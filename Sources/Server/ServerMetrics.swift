@@ -128,6 +128,13 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
       self.isDiskFull.load(ordering: .relaxed) ? 1 : 0
     }
     registerSnapshots(store.snapshots)
+    let diverged = store.report.diverged
+    registry.gauge(
+      "shiplog_diverged_tails", help: "Ends of the log that another history has replaced, kept."
+    ) { Double(diverged.tails) }
+    registry.gauge(
+      "shiplog_diverged_records", help: "The puts and deletes in them."
+    ) { Double(diverged.records) }
     registry.gauge("shiplog_epoch", help: "The number of the epoch.") {
       Double(store.epochs.last?.epoch.number ?? 0)
     }

@@ -7,6 +7,10 @@ struct LogNote {
     case epochDue = "epoch-due"
     /// Writes are acknowledged before they are synced.
     case relaxed
+    /// The end of the log is being taken off; a `LostTail`. Stays until that is done.
+    case rewind
+    /// Beside what was taken off, under `diverged/`: what it is.
+    case tail
   }
 
   let directory: String

@@ -71,6 +71,11 @@ public struct LogRecovery: ~Copyable {
     let fileSystem = options.fileSystem
     try fileSystem.makeDirectory(options.directory)
     try fileSystem.syncDirectory(parentDirectory(options.directory))
+    guard try notes.read(.rewind) == nil else {
+      throw .setting(
+        "\(options.directory): the end of this log was being taken off when that was interrupted. A start "
+          + "of its node finishes it")
+    }
     let clean = try notes.read(.clean).flatMap { CleanStop($0) }
     let isEpochDue = try notes.read(.epochDue) != nil
     let wasRelaxed = try notes.read(.relaxed) != nil

@@ -5,7 +5,7 @@ import WAL
 ///
 ///     waiting --tick--> connecting --opened--> streaming --closed--> waiting
 ///                           |
-///                           +--refused--> waiting | halted, or `copy`, or `startOver`
+///                           +--refused--> waiting | halted, or `copy`, or `diverged`
 ///
 /// Every connection asks for what comes behind the last position that is applied here, and names that
 /// position, so that a leader of another history is found out before a single frame is taken.
@@ -17,9 +17,9 @@ public struct FollowerState: Sendable {
     case disconnect(String)
     /// What is missing here is not in the leader's log any more: a snapshot has to be fetched.
     case copy
-    /// What is here is not the leader's history, which is of a higher epoch: it is put away, and the
-    /// copy begins anew.
-    case startOver(String)
+    /// What is here is not the leader's history, which is of a higher epoch and has gone through these:
+    /// what it does not have is put away.
+    case diverged(String, leader: [EpochHistory.Start])
   }
 
   public enum Phase: Equatable, Sendable {
@@ -170,9 +170,9 @@ public struct FollowerState: Sendable {
       }
       if leader > applied.epoch {
         phase = .ended
-        return .startOver(
+        return .diverged(
           "up to \(applied.sequence), epoch \(applied.epoch.number), this is not the history of the "
-            + "leader, whose epoch is \(leader.number): \(refusal.reason)")
+            + "leader, whose epoch is \(leader.number): \(refusal.reason)", leader: refusal.epochs)
       }
       // The same epoch, or an older one: nothing that this node has may go for that.
       alarm =
@@ -214,12 +214,15 @@ public struct StreamRefusal: Equatable, Sendable {
   public var oldest: UInt64?
   /// Its log's id.
   public var origin: UInt64?
+  /// The epochs of its history, oldest first; of very many the newest.
+  public var epochs: [EpochHistory.Start]
 
   public init(
     status: Int, reason: String, lastEpoch: Epoch? = nil, oldest: UInt64? = nil,
-    origin: UInt64? = nil
+    origin: UInt64? = nil, epochs: [EpochHistory.Start] = []
   ) {
     self.origin = origin
+    self.epochs = epochs
     self.status = status
     self.reason = reason
     self.lastEpoch = lastEpoch

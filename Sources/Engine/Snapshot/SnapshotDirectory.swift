@@ -118,9 +118,22 @@ package struct SnapshotDirectory: Sendable {
 
   /// Removes the sidecars of segments that begin at or before a sequence number.
   package func removeSidecars(through sequence: UInt64) throws(WALError) {
+    try removeSidecars { $0 <= sequence }
+  }
+
+  /// Removes the sidecars of segments that begin at or behind a sequence number.
+  package func removeSidecars(from sequence: UInt64) throws(WALError) {
+    do {
+      try removeSidecars { $0 >= sequence }
+    } catch {
+      guard error.isNotFound else { throw error }
+    }
+  }
+
+  private func removeSidecars(where isGone: (UInt64) -> Bool) throws(WALError) {
     for name in try fileSystem.list(path) where name.hasSuffix(SegmentSidecar.suffix) {
       let stem = name.dropLast(SegmentSidecar.suffix.count)
-      guard let first = SegmentName.firstSequence(stem + SegmentName.suffix), first <= sequence
+      guard let first = SegmentName.firstSequence(stem + SegmentName.suffix), isGone(first)
       else { continue }
       do {
         try fileSystem.remove(path + "/" + name)

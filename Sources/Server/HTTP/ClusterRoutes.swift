@@ -132,6 +132,12 @@ struct NodeStatus: Encodable {
     let oldest_sequence: UInt64
   }
 
+  /// What other histories have replaced, and is kept under `diverged/`: as of the start.
+  struct Diverged: Encodable {
+    let tails: Int
+    let records: UInt64
+  }
+
   struct Snapshot: Encodable {
     let sequence: UInt64
     let bytes: UInt64
@@ -217,6 +223,7 @@ struct NodeStatus: Encodable {
   let memory_bytes: Int
   let wal: Log
   let snapshot: Snapshot
+  let diverged: Diverged
   let replicas: [Replica]
   let leader: Leader?
   let uptime_seconds: Double
@@ -253,6 +260,8 @@ struct NodeStatus: Encodable {
       progress: store.snapshots.progress.map {
         $0.totalBytes > 0 ? min(1, Double($0.doneBytes) / Double($0.totalBytes)) : 0
       }, error: store.snapshots.lastError.map { "\($0)" })
+    diverged = Diverged(
+      tails: store.report.diverged.tails, records: store.report.diverged.records)
     replicas = state.followers.rows.map(Replica.init)
     leader = state.following.map {
       Leader($0, leader: state.configuration.leaderAddress)

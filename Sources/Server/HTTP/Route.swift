@@ -3,7 +3,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
-  case status, health, ready, metrics, snapshot, snapshotFile, promote, repair
+  case status, health, ready, metrics, snapshot, snapshotFile, promote, repair, diverged
   case other
 
   /// In metrics and logs.
@@ -33,6 +33,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .snapshotFile: "snapshot_file"
     case .promote: "promote"
     case .repair: "repair"
+    case .diverged: "diverged"
     case .other: "other"
     }
   }

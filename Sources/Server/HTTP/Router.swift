@@ -27,7 +27,7 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise, repair
+    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise, repair, diverged
     case watch, logStream, acknowledgement
     case replaced
     case unknown
@@ -49,6 +49,7 @@ extension LoopState {
       case Paths.promise: self = .promise
       case Paths.snapshot: self = .snapshot
       case Paths.repair: self = .repair
+      case Paths.diverged: self = .diverged
       case Paths.watch: self = .watch
       case Paths.logStream: self = .logStream
       case Paths.acknowledgement: self = .acknowledgement
@@ -66,7 +67,7 @@ extension LoopState {
     var allow: StaticString {
       switch self {
       case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch,
-        .logStream, .snapshot:
+        .logStream, .snapshot, .diverged:
         "GET, HEAD"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
@@ -85,6 +86,7 @@ extension LoopState {
         (.status, .HEAD), (.health, .GET), (.health, .HEAD), (.ready, .GET), (.ready, .HEAD),
         (.metrics, .GET), (.metrics, .HEAD), (.watch, .GET), (.watch, .HEAD),
         (.logStream, .GET), (.logStream, .HEAD), (.snapshot, .GET), (.snapshot, .HEAD),
+        (.diverged, .GET), (.diverged, .HEAD),
         (.set, .GET), (.set, .POST), (.set, .PUT),
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
@@ -114,6 +116,7 @@ extension LoopState {
     static let ready = Array("/ready".utf8)
     static let metrics = Array("/metrics".utf8)
     static let snapshot = Array("/snapshot".utf8)
+    static let diverged = Array("/admin/diverged".utf8)
     static let makeSnapshot = Array("/admin/snapshot".utf8)
     static let promote = Array("/admin/promote".utf8)
     static let promise = Array("/admin/promise".utf8)
@@ -173,6 +176,7 @@ extension LoopState {
     case .promise: return promise(query, lane)
     case .snapshot: return snapshot(request, query, lane)
     case .repair: return repair(lane)
+    case .diverged: return diverged(query, lane)
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")
       return .now(Answer(.gone))

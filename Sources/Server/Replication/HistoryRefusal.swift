@@ -13,18 +13,21 @@ struct HistoryRefusal: Sendable {
     case failed(WALError)
   }
 
+  /// So many epochs are told, the newest: all of it has to fit into what a follower reads.
+  private static let epochsMax = 512
+
   let kind: Kind
   let message: String
   /// The log's id: epochs of another log say nothing.
   let origin: UInt64
-  let epochs: [EpochHistory.Start]
+  let epochs: ArraySlice<EpochHistory.Start>
   let oldest: UInt64?
   let snapshot: UInt64?
 
   /// Looks at the log's directory: off the event loop.
   init(_ kind: Kind, _ message: String, _ store: Store) {
     origin = store.origin
-    epochs = store.epochs.all
+    epochs = store.epochs.all.suffix(Self.epochsMax)
     snapshot = store.snapshots.newest?.sequence
     do {
       oldest = try store.oldestSequence()

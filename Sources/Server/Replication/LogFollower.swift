@@ -20,8 +20,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   enum Ending: Sendable {
     /// A snapshot of the leader's is needed.
     case copy
-    /// What is here has to be put away first.
-    case startOver(String)
+    /// What is here is not the leader's history.
+    case diverged(Divergence)
   }
 
   /// Frames that are gathered while others are written; one frame may come on top.
@@ -122,7 +122,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     case .connect(let request): connect(request)
     case .disconnect(let reason): disconnect(reason)
     case .copy: end(.copy)
-    case .startOver(let reason): end(.startOver(reason))
+    case .diverged(let reason, let leader):
+      end(.diverged(Divergence(reason, store, leader: leader)))
     }
   }
 

@@ -13,7 +13,7 @@ import WAL
 ///     start --another leads, or led last--> following | copying
 ///     copying --> following
 ///     following --too old--> copying
-///     following --another history--> put away --> copying
+///     following --another history--> rewound, or put away --> copying
 ///     following --another leads--> following
 ///     leading --a higher epoch--> following
 ///     leading | following --promises an epoch--> waiting --that epoch leads--> following
@@ -578,9 +578,8 @@ final class NodeLife: Sendable {
       logger.notice(
         "what is missing here is not in the log of \(leader) any more: its snapshot is fetched")
       try await transfer(from: leader)
-    case .startOver(let reason):
-      let place = try directory.putAway()
-      logger.error("\(reason). What was here is in \(place); the copy begins anew")
+    case .diverged(let divergence):
+      try divergence.settle(in: configuration.dataDirectory, logger)
     }
   }
 

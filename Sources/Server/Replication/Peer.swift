@@ -140,14 +140,22 @@ extension StreamRefusal {
       self.init(status: status, reason: "the leader answers \(status)")
       return
     }
-    var last: Epoch?
-    if let entry = said.epochs?.last, entry.count == 3, case .number(let number) = entry[0],
-      case .text(let text) = entry[1], let node = UInt64(text, radix: 16)
-    {
-      last = Epoch(number: number, node: node)
+    var epochs: [EpochHistory.Start] = []
+    for entry in said.epochs ?? [] {
+      guard entry.count == 3, case .number(let number) = entry[0],
+        case .text(let text) = entry[1], let node = UInt64(text, radix: 16),
+        case .number(let first) = entry[2]
+      else {
+        // A list with a hole says nothing of where an epoch ends.
+        epochs = []
+        continue
+      }
+      epochs.append(
+        EpochHistory.Start(epoch: Epoch(number: number, node: node), firstSequence: first))
     }
     self.init(
-      status: status, reason: said.error ?? "the leader answers \(status)", lastEpoch: last,
-      oldest: said.oldest, origin: said.origin.flatMap { UInt64($0, radix: 16) })
+      status: status, reason: said.error ?? "the leader answers \(status)",
+      lastEpoch: epochs.last?.epoch, oldest: said.oldest,
+      origin: said.origin.flatMap { UInt64($0, radix: 16) }, epochs: epochs)
   }
 }

@@ -11,6 +11,6 @@ struct KV: AsyncParsableCommand {
     subcommands: [
       ServeCommand.self, ClusterCommand.self, GetCommand.self, SetCommand.self, DeleteCommand.self,
       StatusCommand.self, SnapshotCommand.self, PromoteCommand.self, RepairCommand.self,
-      BackupCommand.self, BenchCommand.self, ConfigCommand.self,
+      DivergedCommand.self, BackupCommand.self, BenchCommand.self, ConfigCommand.self,
     ])
 }

@@ -173,7 +173,7 @@ struct FollowerStateTests {
           status: 409, reason: "not this history", lastEpoch: Epoch(number: epoch, node: node),
           origin: Self.origin), 0)
       if isHigher {
-        guard case .startOver = action else {
+        guard case .diverged = action else {
           Issue.record("epoch \(epoch)-\(node) was refused")
           return
         }
