@@ -192,7 +192,8 @@ struct BenchRunTests {
     let result = try await run(parameters)
     #expect(result.measured.reads.count == 100)
     #expect(result.measured.failureCounts[.lost] ?? 0 > 0)
-    #expect(result.measured.failureCounts[.connect] ?? 0 > 0)
+    #expect(
+      result.measured.failureCounts[.connect] ?? 0 > 0, "\(result.measured.failureCounts)")
     #expect(result.failure == nil)
     node.mutex.withLock { $0 = nil }
   }

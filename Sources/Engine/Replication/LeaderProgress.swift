@@ -56,6 +56,8 @@ public struct LeaderProgress: Sendable {
     /// That of its newest stream.
     var stream: UInt64?
     var isLive = false
+    /// The stream has been live: from then on it falls behind for moments only.
+    var wasLive = false
     /// A snapshot counts as being taken until then.
     var copyEnd: UInt64 = 0
     var heard: UInt64?
@@ -126,6 +128,7 @@ public struct LeaderProgress: Sendable {
     lastStream += 1
     replicas[number].stream = lastStream
     replicas[number].isLive = false
+    replicas[number].wasLive = false
     replicas[number].copyEnd = 0
     replicas[number].needed = from - 1
     // Who asks for what it has acknowledged does not have it any more.
@@ -139,12 +142,18 @@ public struct LeaderProgress: Sendable {
     change(stream) { replica in
       replica.stream = nil
       replica.isLive = false
+      replica.wasLive = false
       replica.heard = now
     }
   }
 
   /// The stream sends what was applied last.
-  public mutating func caughtUp(_ stream: StreamID) { change(stream) { $0.isLive = true } }
+  public mutating func caughtUp(_ stream: StreamID) {
+    change(stream) { replica in
+      replica.isLive = true
+      replica.wasLive = true
+    }
+  }
 
   /// The stream sends what is not in memory any more.
   public mutating func fellBehind(_ stream: StreamID) { change(stream) { $0.isLive = false } }
@@ -204,9 +213,10 @@ public struct LeaderProgress: Sendable {
     return numbers.sorted(by: >)[quorum - 1]
   }
 
-  /// Members that get frames as they are applied, this node included.
-  public func streamingCount(at now: UInt64) -> Int {
-    1 + replicas.count { $0.isMember && $0.state(at: now) == .streaming }
+  /// Members whose stream has come to the end of the log, this node included: those that a write may wait
+  /// for. One that falls behind for a moment stays among them.
+  public var streamingCount: Int {
+    1 + replicas.count { $0.isMember && $0.stream != nil && $0.wasLive }
   }
 
   /// The log behind here is needed by somebody; nil when nobody needs any.

@@ -152,11 +152,8 @@ final class Followers: Sendable {
     return progress.withLock { $0.count(having: sequence, own: own) }
   }
 
-  /// Members that get frames as they are applied, this node included.
-  var streamingCount: Int {
-    let now = now
-    return progress.withLock { $0.streamingCount(at: now) }
-  }
+  /// Members that a write may wait for, this node included.
+  var streamingCount: Int { progress.withLock { $0.streamingCount } }
 
   private var needed: UInt64? {
     let isLeading = !store.isCopy

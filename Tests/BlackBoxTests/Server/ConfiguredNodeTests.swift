@@ -114,14 +114,15 @@ extension NodeProcessTests {
     @Test("says what this version does not do yet, exit 1")
     func unsupported() async throws {
       let here = ["--http-addr", "\(address)"]
-      let replicated = try one(#","write_quorum":2"#, replicas: #""127.0.0.1:9""#)
-      let quorum = try await refusal(["--config", replicated] + here)
-      #expect(quorum.contains("\(replicated): write_quorum: this version"), "\(quorum)")
+      for flags in [["-w", "3"], ["--write-quorum", "3"]] {
+        let replicated = try one(replicas: #""127.0.0.1:9""#)
+        let quorum = try await refusal(["--config", replicated] + here + flags)
+        #expect(
+          quorum == "error: a write quorum of 3: shard \"only\" has 2 members\n", "\(quorum)")
+      }
       let path = try one(replicas: #""127.0.0.1:9""#)
       for (flags, environment, field) in [
-        (["-w", "2"], [:], "write_quorum"), (["--write-quorum", "2"], [:], "write_quorum"),
         (["-r", "2"], [:], "read_quorum"), ([], ["R": "2"], "read_quorum"),
-        ([], ["W": "2"], "write_quorum"),
       ] as [([String], [String: String], String)] {
         let said = try await refusal(["--config", path] + here + flags, environment: environment)
         #expect(said.contains("\(path): \(field): this version"), "\(said)")

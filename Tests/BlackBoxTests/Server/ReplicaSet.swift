@@ -68,6 +68,21 @@ struct ReplicaSet: Sendable {
     }
   }
 
+  /// Waits until so many replicas get what the leader has just written: writes can wait for them then.
+  static func awaitStreaming(_ leader: ServedNode, count: Int) async throws {
+    try await Threads.runOne {
+      let deadline = ContinuousClock.now + .seconds(30)
+      while true {
+        let rows = try status(leader)["replicas"] as? [[String: Any]] ?? []
+        if rows.count(where: { $0["state"] as? String == "streaming" }) >= count { return }
+        guard ContinuousClock.now < deadline else {
+          throw NotInTime(description: "\(count) replicas do not stream: \(rows)")
+        }
+        Thread.sleep(forTimeInterval: 0.01)
+      }
+    }
+  }
+
   /// Expects the same state on all nodes, which are quiet.
   static func expectEqual(_ nodes: [ServedNode], _ moment: String) async throws {
     let found = try await Threads.runOne {

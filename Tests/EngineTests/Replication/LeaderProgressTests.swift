@@ -24,7 +24,7 @@ import Testing
     let row = try #require(Self.rows(leader)["a"])
     #expect(row.id == "a" && row.address == "a:1" && row.isMember && row.state == .offline)
     #expect(row.durable == nil && row.lag == .unknown && row.silentSeconds == nil)
-    #expect(leader.memberCount == 3 && leader.streamingCount(at: 0) == 1)
+    #expect(leader.memberCount == 3 && leader.streamingCount == 1)
     #expect(leader.needed(isLeading: true) == 0 && leader.ids == ["a", "b"])
   }
 
@@ -41,10 +41,10 @@ import Testing
   func states() throws {
     var leader = Self.leader("a")
     let stream = try leader.open("a", from: 5, at: 0)
-    #expect(Self.rows(leader)["a"]?.state == .catchingUp && leader.streamingCount(at: 0) == 1)
+    #expect(Self.rows(leader)["a"]?.state == .catchingUp && leader.streamingCount == 1)
     #expect(leader.needed(isLeading: true) == 4)
     leader.caughtUp(stream)
-    #expect(Self.rows(leader)["a"]?.state == .streaming && leader.streamingCount(at: 0) == 2)
+    #expect(Self.rows(leader)["a"]?.state == .streaming && leader.streamingCount == 2)
     leader.fellBehind(stream)
     #expect(Self.rows(leader)["a"]?.state == .catchingUp)
     leader.caughtUp(stream)
@@ -115,7 +115,7 @@ import Testing
     leader.caughtUp(stream)
     leader.acknowledge("guest", 30)
     #expect(leader.count(having: 30, own: 30) == 1 && leader.confirmed(own: 30) == 20)
-    #expect(leader.streamingCount(at: 0) == 1 && leader.memberCount == 2)
+    #expect(leader.streamingCount == 1 && leader.memberCount == 2)
     let row = try #require(Self.rows(leader)["guest"])
     #expect(row.address == nil && !row.isMember && row.durable == 30 && row.state == .streaming)
     // It stays known, and so is what it needs.

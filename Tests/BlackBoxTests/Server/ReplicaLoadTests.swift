@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 extension NodeProcessTests {
-  @Suite("The load tester on a leader with replicas") struct ReplicaBenchTests {
+  @Suite("The load tester on a leader with replicas") struct ReplicaLoadTests {
     /// Reads of replicas, and those of them that were stale.
     private static func bench(
       _ nodes: LinkedReplicas, _ name: String, _ flags: [String]
@@ -57,6 +57,7 @@ extension NodeProcessTests {
 
       nodes.links[0].heal()
       try await ReplicaSet.catchUp(nodes.leader, nodes.replicas)
+      try await ReplicaSet.awaitStreaming(nodes.leader, count: 2)
       let confirmed = try await Self.bench(nodes, "confirmed", ["--requests", "3000", "--w", "3"])
       let none = try #require(confirmed["stale_reads"] as? [String: Any])
       #expect(none["stale"] as? Int == 0 && none["reads"] as? Int ?? 0 > 1_000, "\(none)")

@@ -1,0 +1,45 @@
+import Client
+import Engine
+import Logging
+import NIOCore
+import Synchronization
+import WAL
+
+/// Whoever leads the shard is looked for as long as the node lives.
+extension NodeLife {
+  func look(_ turn: Turn) {
+    let seen: Watched? =
+      switch turn {
+      case .leading(let state): Watched(store: state.store, follower: nil, isWaiting: false)
+      case .following(let following):
+        Watched(
+          store: following.state.store, follower: following.follower, isWaiting: false)
+      case .waiting(let state): Watched(store: state.store, follower: nil, isWaiting: true)
+      case .copying: nil
+      }
+    watched.withLock { $0 = seen }
+  }
+
+  /// Looks at the other members for one that leads and is not followed.
+  func watch() async {
+    let survey = MemberSurvey(members, pool)
+    var rounds = 0
+    var hurried = 0
+    while !Task.isCancelled {
+      let isHurried = watched.withLock { $0?.isWaiting ?? false } && hurried < Self.hurriedMax
+      hurried = isHurried ? hurried + 1 : 0
+      try? await Task.sleep(for: isHurried ? Self.hurry : Self.watchPause)
+      rounds += 1
+      guard let seen = watched.withLock({ $0 }) else { continue }
+      // As long as a stream is well, its sender is rarely another than the leader.
+      if let follower = seen.follower, follower.report.trouble == nil, rounds % 3 != 0 { continue }
+      let leading = await survey.ask().filter {
+        $0.isLeading && $0.standing?.origin == seen.store.origin
+      }
+      guard let best = leading.max(by: { $0.standing!.epoch < $1.standing!.epoch }),
+        let address = try? NodeAddress(parsing: best.address), address != seen.follower?.leader
+      else { continue }
+      inbox.add(.leader(address, best.standing!.epoch))
+    }
+  }
+}

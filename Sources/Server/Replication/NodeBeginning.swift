@@ -1,0 +1,139 @@
+import Client
+import Engine
+import Logging
+import NIOCore
+import Synchronization
+import WAL
+
+/// A node's first moments: what is there is opened, the other members are asked, and what they have more of
+/// is fetched.
+extension NodeLife {
+  func begin() async throws -> Turn {
+    // A node alone has nobody to ask.
+    if configuration.role == .leader, members.isEmpty {
+      return try await serve(try await open(.own))
+    }
+    let promised = try PromiseNote(configuration.dataDirectory).read()
+    promise.withLock { $0 = promised }
+    let held = try directory.isEmpty() ? nil : try await open(.copy(origin: nil))
+    do {
+      return try await begin(held)
+    } catch {
+      if let held { try close(held) }
+      throw error
+    }
+  }
+
+  func begin(_ held: NodeState?) async throws -> Turn {
+    let own = held?.standing
+    listener.entrance.standing = own.map { DoorStanding($0, number: succession.node) }
+    if let held, let promised = promise.withLock({ $0 }), promised > held.store.epoch {
+      logger.notice(
+        "epoch \(promised.text) was promised, and has not begun here: this node waits for its leader"
+      )
+      try await show(held)
+      return .waiting(held)
+    }
+    // Who does not lead, whatever the others say, need not ask.
+    let alone = succession.verdict(own: own, owesEpoch: false, reports: [])
+    // Nor does who was told whom to follow, even if the log's last epoch is its own.
+    if case .follow(let address) = configuration.followedAddress.map({ .follow($0) }) ?? alone {
+      let leader = try NodeAddress(parsing: address)
+      guard let held else { return .copying(leader) }
+      return .following(try await follow(leader, held))
+    }
+    let mayLack = own == nil || held!.store.owesEpoch
+    let quorum = configuration.writeQuorum
+    let reports = try await MemberSurvey(members, pool).settle(
+      within: Self.startMax, insistent: mayLack,
+      atLeast: mayLack && quorum > 1 ? configuration.members.count - quorum + 1 : 0, progress,
+      logger)
+    tell(reports, own)
+    switch succession.verdict(
+      own: own, owesEpoch: held?.store.owesEpoch ?? false, reports: reports)
+    {
+    case .create:
+      if let held { return try await lead(held, inNewEpoch: true) }
+      return try await serve(try await open(.own))
+    case .lead(let inNewEpoch):
+      return try await lead(held!, inNewEpoch: inNewEpoch)
+    case .fetch(let address, let sequence):
+      let state = try await fetch(from: try NodeAddress(parsing: address), through: sequence, held)
+      return try await lead(state, inNewEpoch: true)
+    case .follow(let address):
+      let leader = try NodeAddress(parsing: address)
+      guard let held else { return .copying(leader) }
+      return .following(try await follow(leader, held))
+    }
+  }
+
+  func tell(_ reports: [Succession.Report], _ own: Succession.Standing?) {
+    guard let own else { return }
+    for report in reports {
+      guard let standing = report.standing, standing.origin != own.origin else { continue }
+      logger.critical(
+        """
+        \(report.address) has another log, \(hexadecimal(standing.origin)) up to \(standing.sequence), than \
+        this node, \(hexadecimal(own.origin)) up to \(own.sequence): neither takes anything from the other
+        """)
+    }
+  }
+
+  /// Gets what another member has more of than this node, which leads: it may have acknowledged it.
+  func fetch(
+    from peer: NodeAddress, through sequence: UInt64, _ held: NodeState?
+  ) async throws -> NodeState {
+    logger.notice(
+      "\(peer) has the log up to \(sequence), this node up to \(held?.store.feed.end.sequence ?? 0): what is missing is fetched before writes are taken"
+    )
+    var held = held
+    if let empty = held, empty.standing == nil {
+      // Begun, and never written to: another log's frames do not go into it.
+      try close(empty)
+      _ = try directory.putAway()
+      held = nil
+    }
+    while true {
+      let state: NodeState
+      if let held {
+        state = held
+      } else {
+        state = try await open(.copy(origin: try await bootstrap(from: peer)))
+      }
+      held = nil
+      do {
+        guard let ending = try await chase(peer, state, through: sequence) else { return state }
+        try close(state)
+        try await prepare(for: ending, from: peer)
+      } catch {
+        try close(state)
+        throw error
+      }
+    }
+  }
+
+  /// Follows until that number is applied.
+  ///
+  /// - Returns: why it ended before.
+  func chase(
+    _ peer: NodeAddress, _ state: NodeState, through sequence: UInt64
+  ) async throws -> LogFollower.Ending? {
+    let ended = Mutex<LogFollower.Ending?>(nil)
+    let follower = follower(of: peer, state) { ending in ended.withLock { $0 = ending } }
+    follower.start()
+    var refused: String?
+    while refused == nil, ended.withLock({ $0 }) == nil,
+      state.store.feed.end.sequence < sequence
+    {
+      do { try progress.check() } catch { refused = "\(error)" }
+      refused = refused ?? follower.report.alarm
+      try await Task.sleep(for: .milliseconds(5))
+    }
+    try await follower.stop().get()
+    try progress.check()
+    if let refused {
+      throw NodeError.historyLost(address: configuration.address, peer: "\(peer)", reason: refused)
+    }
+    return ended.withLock { $0 }
+  }
+}
