@@ -114,13 +114,16 @@ public final class Node: Sendable {
 
   /// Accepts nothing more, ends what is in progress, syncs, and closes the log in order.
   public func stop() async throws {
-    try await life.stop()
+    // A leader's clients come first; a replica first ends what could open its store anew.
+    let isLeading = state?.isLeading ?? false
+    if !isLeading { try await life.stop() }
     let drained: Result<Void, any Error>
     do {
       drained = .success(try await listener.drain(configuration.limits))
     } catch {
       drained = .failure(error)
     }
+    if isLeading { try await life.stop() }
     // Whatever became of the connections: the log is closed in order.
     let state = state
     try state?.store.close()
