@@ -48,6 +48,8 @@ package struct DirectoryRepair: Sendable {
   /// - Throws: `unsupported` or `setting` for files of a later version, `cancelled`, that of a system call.
   ///   What was healed until then stays so, and the rest can be healed later.
   package func run(_ sources: [any FrameSource]) throws(WALError) -> RepairReport {
+    // Half of one would look like damage.
+    _ = try HistoryRewind(path, fileSystem: fileSystem).resume()
     let snapshots = try readSnapshots()
     let found = try examine(snapshots)
     var report = RepairReport()

@@ -33,14 +33,8 @@ public struct Succession: Sendable {
     public var isLeading: Bool
     /// Nil where it has no record.
     public var standing: Standing?
-    /// The epoch below which it follows nobody.
-    public var promised: Epoch?
 
-    public init(
-      address: String, node: UInt64, isLeading: Bool, standing: Standing?,
-      promised: Epoch? = nil
-    ) {
-      self.promised = promised
+    public init(address: String, node: UInt64, isLeading: Bool, standing: Standing?) {
       self.address = address
       self.node = node
       self.isLeading = isLeading

@@ -13,12 +13,13 @@ final class Inbox<Event: Sendable>: Sendable {
 
   private let state = Mutex(State())
 
+  /// - Parameter isNeeded: taken however many there are: who adds it has no second one.
   /// - Returns: false when nobody will take it.
   @discardableResult
-  func add(_ event: Event) -> Bool {
+  func add(_ event: Event, isNeeded: Bool = false) -> Bool {
     var waiting: CheckedContinuation<Event?, Never>?
     let isTaken = state.withLock { state in
-      guard !state.isClosed, state.events.count < Self.eventsMax else { return false }
+      guard !state.isClosed, isNeeded || state.events.count < Self.eventsMax else { return false }
       waiting = state.waiting
       state.waiting = nil
       if waiting == nil { state.events.append(event) }

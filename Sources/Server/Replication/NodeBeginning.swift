@@ -114,24 +114,34 @@ extension NodeLife {
 
   /// Follows until that number is applied.
   ///
+  /// - Parameter patience: for so long nothing may come; nil where it is waited for as long as it takes.
   /// - Returns: why it ended before.
   func chase(
-    _ peer: NodeAddress, _ state: NodeState, through sequence: UInt64
+    _ peer: NodeAddress, _ state: NodeState, through sequence: UInt64, patience: Duration? = nil
   ) async throws -> LogFollower.Ending? {
     let ended = Mutex<LogFollower.Ending?>(nil)
     let follower = follower(of: peer, state) { ending in ended.withLock { $0 = ending } }
     follower.start()
     var refused: String?
-    while refused == nil, ended.withLock({ $0 }) == nil,
-      state.store.feed.end.sequence < sequence
-    {
-      do { try progress.check() } catch { refused = "\(error)" }
-      refused = refused ?? follower.report.alarm
-      try await Task.sleep(for: .milliseconds(5))
+    var failure: (any Error)?
+    var (last, movedAt) = (state.store.feed.end.sequence, ContinuousClock.now)
+    while refused == nil, failure == nil, ended.withLock({ $0 }) == nil, last < sequence {
+      do {
+        try progress.check()
+        try await Task.sleep(for: .milliseconds(5))
+      } catch {
+        failure = error
+      }
+      let end = state.store.feed.end.sequence
+      if end > last { (last, movedAt) = (end, .now) }
+      refused = follower.report.alarm
+      if let patience, refused == nil, last < sequence, .now > movedAt + patience {
+        refused = "nothing came of it for \(patience)"
+      }
     }
     try await follower.stop().get()
-    try progress.check()
-    if let refused {
+    if let failure { throw failure }
+    if let refused, last < sequence {
       throw NodeError.historyLost(address: configuration.address, peer: "\(peer)", reason: refused)
     }
     return ended.withLock { $0 }

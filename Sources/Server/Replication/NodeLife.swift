@@ -32,6 +32,8 @@ final class NodeLife: Sendable {
   /// The same, so often, for who has promised an epoch.
   static let hurry = Duration.milliseconds(20)
   static let hurriedMax = 250
+  /// For so long a promotion waits for more of the log that it takes first.
+  static let promotionPatience = Duration.seconds(10)
 
   let configuration: Configuration
   let succession: Succession
@@ -182,6 +184,11 @@ final class NodeLife: Sendable {
     if case .following(let following) = turn {
       do { try await following.follower.stop().get() } catch { logger.error("\(error)") }
     }
+    // Nobody takes them any more, and somebody waits for each.
+    inbox.close()
+    while let event = await inbox.next() {
+      if case .order(let order) = event { order.refuse("the node is stopping") }
+    }
   }
 
   func handle(_ event: Event, _ turn: inout Turn) async throws {
@@ -238,13 +245,13 @@ final class NodeLife: Sendable {
   /// Lets requests through.
   func show(_ state: NodeState) async throws {
     guard self.state !== state else { return }
+    state.obey { [inbox] in inbox.add(.order($0)) }
     do {
       try await listener.open(state)
     } catch {
       try state.store.close()
       throw error
     }
-    state.obey { [inbox] in inbox.add(.order($0)) }
     current.withLock { $0 = state }
   }
 
@@ -253,7 +260,7 @@ final class NodeLife: Sendable {
     let inbox = inbox
     let identity = Mutex<ObjectIdentifier?>(nil)
     let follower = follower(of: leader, state) { ending in
-      inbox.add(.ended(ending, of: identity.withLock { $0! }))
+      inbox.add(.ended(ending, of: identity.withLock { $0! }), isNeeded: true)
     }
     identity.withLock { $0 = ObjectIdentifier(follower) }
     try await show(state)

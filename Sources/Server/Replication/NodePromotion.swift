@@ -9,16 +9,17 @@ import WAL
 extension NodeLife {
   func obey(_ order: LifeOrder, _ turn: inout Turn) async throws {
     guard let state = turn.state else { return order.refuse("this node has no data yet") }
-    switch order.kind {
-    case .promise(let epoch, let origin):
-      order.answer(try await give(epoch, origin, state, &turn))
-    case .promote(let isForced):
-      do {
+    // Whatever comes of it: somebody waits for the answer.
+    do {
+      switch order.kind {
+      case .promise(let epoch, let origin):
+        order.answer(try await give(epoch, origin, state, &turn))
+      case .promote(let isForced):
         order.answer(try await promote(state, isForced, &turn))
-      } catch {
-        order.refuse("\(error)")
-        throw error
       }
+    } catch {
+      order.refuse("\(error)")
+      throw error
     }
   }
 
@@ -63,7 +64,9 @@ extension NodeLife {
   ) async throws -> LifeAnswer {
     let store = state.store
     if case .leading = turn { return .leads(store.epoch, at: store.feed.end.sequence, nil) }
-    guard configuration.members.contains(where: { $0.id == id }) else {
+    guard configuration.followedAddress == nil,
+      configuration.members.contains(where: { $0.id == id })
+    else {
       return .refused(
         "this node is no member of the shard: the configuration does not name it", nil)
     }
@@ -72,7 +75,7 @@ extension NodeLife {
       .filter { $0.standing?.origin == store.origin }
     var promotion = Promotion(
       own: standing, node: succession.node,
-      known: reports.compactMap { $0.standing?.epoch } + reports.compactMap(\.promised)
+      known: reports.compactMap { $0.standing?.epoch }
         + [promise.withLock { $0 }].compactMap(\.self),
       memberCount: configuration.members.count, writeQuorum: configuration.writeQuorum)
     // Nobody is disturbed where it cannot come to anything.
@@ -98,7 +101,9 @@ extension NodeLife {
     if let best = promotion.best {
       let peer = try NodeAddress(parsing: best.address)
       logger.notice("\(peer) has the log up to \(best.standing.sequence): it is fetched first")
-      if let ending = try await chase(peer, state, through: best.standing.sequence) {
+      if let ending = try await chase(
+        peer, state, through: best.standing.sequence, patience: Self.promotionPatience)
+      {
         turn = .copying(peer)
         try await suspend(state)
         try await prepare(for: ending, from: peer)
