@@ -16,6 +16,8 @@ public final class Index: @unchecked Sendable {
 
   private struct LockedStripe: ~Copyable {
     let stripe: Mutex<Stripe>
+    /// The highest number by which a key of it went.
+    let removal = Atomic<UInt64>(0)
 
     init(bytesMax: Int) { stripe = Mutex(Stripe(bytesMax: bytesMax)) }
   }
@@ -113,6 +115,24 @@ public final class Index: @unchecked Sendable {
           value: large?.bytes ?? entry.value, large: large))
       return true
     }
+  }
+
+  /// What the absence of a key may rest on: the number of the last change that took a key from its stripe.
+  /// To be asked behind the look at the key.
+  public func lastRemoval(_ hash: KeyHash) -> UInt64 {
+    stripes[stripeNumber(hash)].removal.load(ordering: .relaxed)
+  }
+
+  /// The same for any key.
+  public var lastRemoval: UInt64 {
+    (0..<Self.stripeCount).reduce(0) { max($0, stripes[$1].removal.load(ordering: .relaxed)) }
+  }
+
+  /// A key goes, by that number. Before it does: who sees that it is gone has taken the stripe's lock
+  /// behind that.
+  func noteRemoval(_ version: UInt64, stripe number: Int) {
+    guard version > stripes[number].removal.load(ordering: .relaxed) else { return }
+    stripes[number].removal.store(version, ordering: .relaxed)
   }
 
   /// The key's version; nil when there is no such key.

@@ -35,10 +35,12 @@ extension Index {
       return isReplaced ? .replaced : .created
     case .delete:
       let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])
+      noteRemoval(version, stripe: stripeNumber(hash))
       return remove(key, hash, now: now) ? .removed : .absent
     case .purge:
       let range = Self.range(UnsafeRawBufferPointer(rebasing: bytes[record.value]))
       guard let hash = ShardHash(rawValue: range.hash) else { return .unknownHash }
+      for stripe in 0..<Self.stripeCount { noteRemoval(version, stripe: stripe) }
       return .purged(purge(keeping: range, by: hash))
     case .epoch, .handoff, .mark:
       return .none

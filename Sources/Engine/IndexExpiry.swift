@@ -70,6 +70,8 @@ extension Index {
       while items < Self.keysPerLock {
         guard let first = schedule[number].first, first.expiry <= time else { break }
         let item = schedule[number].popFirst()
+        // What has expired is gone by the number that gave it its time.
+        noteRemoval(item.version, stripe: number)
         items += 1
         var old: LargeValue?
         if stripe.remove(

@@ -42,7 +42,8 @@ public struct LogCursor: Sendable {
 public final class LogFeed: Sendable {
   package let recent: RecentFrames
   private let positions: RecentPositions
-  private let signal = AppliedSignal()
+  /// Fires with every number that is applied.
+  package let signal = AppliedSignal()
   /// What the quorum has confirmed; `.max` where what is durable here is confirmed.
   private let confirmed = Atomic<UInt64>(.max)
   private let index: Index

@@ -32,6 +32,10 @@ public struct Configuration: Sendable {
   public var nodeID: String?
   /// Members that have to have a write before it counts as confirmed: the `w` of a request without.
   public var writeQuorum = 1
+  /// Members that are asked for a read: the `r` of a request without.
+  public var readQuorum = 1
+  /// Reads also show what is not confirmed yet, which a failover may take back.
+  public var showsUnconfirmed = false
   public var limits = Limits()
   public var shardName = "default"
   public var shardIndex: UInt32 = 0
@@ -57,6 +61,9 @@ public struct Configuration: Sendable {
 
   /// What the node calls itself.
   public var id: String { nodeID ?? address }
+
+  /// The shard's configured nodes but this one.
+  var otherMembers: [Member] { members.filter { $0.id != id } }
 
   public var address: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }

@@ -47,6 +47,10 @@ public struct Limits: Sendable {
   public var outputBytesMax = 256 << 10
   /// A connection on which nothing has begun.
   public var idleSeconds = 75
+  /// A request that waits for other members, or for a version, and does not say for how long.
+  public var waitMilliseconds: UInt64 = 5_000
+  /// Another member's answer to how far it is.
+  public var positionSeconds = 5
   /// From the first byte of a request to the end of its headers.
   public var headSeconds = 10
   /// For a body, on top of a second for every 64 KiB of it.

@@ -19,6 +19,7 @@ public final class Node: Sendable {
   private let life: NodeLife
   private let listener: Listener
   private let configuration: Configuration
+  private let forwarder: Forwarder
 
   /// The address to reach it at.
   public var address: String { configuration.address }
@@ -51,13 +52,15 @@ public final class Node: Sendable {
     }
     do {
       try await prepare(listener.port)
+      let forwarder = Forwarder(address: configuration.address)
       let life = try NodeLife(
         configuration, listener, progress, logger: logger, onFailure: onFailure
       ) { opening in
-        try await open(configuration, progress, opening, logger: logger, onFailure: onFailure)
+        try await open(
+          configuration, progress, opening, forwarder, logger: logger, onFailure: onFailure)
       }
       try await life.start()
-      return Node(life, listener, configuration)
+      return Node(life, listener, configuration, forwarder)
     } catch {
       try await listener.abandon()
       throw error
@@ -66,7 +69,7 @@ public final class Node: Sendable {
 
   private static func open(
     _ configuration: Configuration, _ progress: StartProgress, _ opening: NodeLife.Opening,
-    logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
+    _ forwarder: Forwarder, logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> NodeState {
     let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
     var options = StoreOptions(
@@ -92,13 +95,18 @@ public final class Node: Sendable {
     log(store.report, store, logger)
     let state = NodeState(
       configuration: configuration, address: configuration.address, store: store,
-      metrics: metrics, logger: logger)
+      metrics: metrics, logger: logger,
+      peers: try configuration.otherMembers.map { try NodeAddress(parsing: $0.address) },
+      forwarder: forwarder)
     metrics.register(state)
     ProcessMemory.giveBack()
     return state
   }
 
-  private init(_ life: NodeLife, _ listener: Listener, _ configuration: Configuration) {
+  private init(
+    _ life: NodeLife, _ listener: Listener, _ configuration: Configuration, _ forwarder: Forwarder
+  ) {
+    self.forwarder = forwarder
     self.life = life
     self.listener = listener
     self.configuration = configuration
@@ -127,6 +135,7 @@ public final class Node: Sendable {
     // Whatever became of the connections: the log is closed in order.
     let state = state
     try state?.store.close()
+    try await forwarder.close().get()
     try drained.get()
     state?.feedReaders.stop()
     try await listener.stop()

@@ -1,3 +1,4 @@
+import Client
 import Engine
 import Logging
 import NIOCore
@@ -24,13 +25,19 @@ final class NodeState: Sendable {
   let feedReaders: FeedReaders
   private let follower = Mutex<LogFollower?>(nil)
   let followers: Followers
+  /// The other members of the shard.
+  let peers: [NodeAddress]
+  let forwarder: Forwarder
   /// What the node calls itself.
   let id: String
 
   init(
     configuration: Configuration, address: String, store: Store, metrics: ServerMetrics,
-    logger: Logger, feedReaders: FeedReaders = FeedReaders()
+    logger: Logger, peers: [NodeAddress] = [], forwarder: Forwarder? = nil,
+    feedReaders: FeedReaders = FeedReaders()
   ) {
+    self.peers = peers
+    self.forwarder = forwarder ?? Forwarder(address: address)
     self.configuration = configuration
     self.store = store
     self.metrics = metrics
@@ -49,6 +56,24 @@ final class NodeState: Sendable {
       name: configuration.dialect, shard: configuration.shardIndex,
       leader: configuration.leaderAddress ?? address)
   }
+
+  /// The event loops that serve it.
+  private let served = Mutex<[WeakLoop]>([])
+
+  var loops: [LoopState] {
+    get { served.withLock { $0 }.compactMap(\.loop) }
+    set { served.withLock { $0 = newValue.map { WeakLoop(loop: $0) } } }
+  }
+
+  private let isHandingOver = Atomic(false)
+
+  /// False where that has begun already.
+  func beginHandOver() -> Bool {
+    isHandingOver.compareExchange(expected: false, desired: true, ordering: .sequentiallyConsistent)
+      .exchanged
+  }
+
+  func endHandOver() { isHandingOver.store(false, ordering: .sequentiallyConsistent) }
 
   /// This node is a copy, and that is what keeps it up.
   func follow(_ follower: LogFollower?) { self.follower.withLock { $0 = follower } }
@@ -117,4 +142,9 @@ final class NodeState: Sendable {
     sum.subtract(bytes, ordering: .relaxed)
     return false
   }
+}
+
+/// The loops have the node.
+private struct WeakLoop: Sendable {
+  weak let loop: LoopState?
 }

@@ -20,7 +20,7 @@ public struct Succession: Sendable {
     }
 
     /// Of two logs of one origin, the one that has less.
-    static func isLess(_ left: Standing, _ right: Standing) -> Bool {
+    public static func isLess(_ left: Standing, _ right: Standing) -> Bool {
       (left.epoch, left.sequence) < (right.epoch, right.sequence)
     }
   }

@@ -29,6 +29,8 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   private var waiter: VersionWaiters.ID?
   private var isPumping = false
   private(set) var isReading = false
+  /// The limit at which the files had nothing to tell.
+  private var readInVain: UInt64?
   /// Ends with what is half there.
   private(set) var isEnding = false
   /// Ends once it is up to date: nobody can tell a client that has nothing more to say from one that
@@ -42,6 +44,7 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   private struct Reading: Sendable {
     var cursor: LogCursor
     var encoder: Encoder
+    var limit: UInt64
     var piece = ByteBuffer()
     var error: WALError?
   }
@@ -77,6 +80,15 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
 
   /// Frames come from memory, or from the files.
   func takesFrames(fromMemory: Bool) {}
+
+  /// Nothing behind this number is told yet.
+  var limit: UInt64 { .max }
+
+  /// Calls `action` once the limit has come as far.
+  func awaitLimit(_ sequence: UInt64, _ action: @escaping () -> Void) {}
+
+  /// Gives that up.
+  func stopAwaitingLimit() {}
 
   /// When `timeOut` is called though the client takes what it is sent.
   var idleDeadline: NIODeadline { .distantFuture }
@@ -136,7 +148,7 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
     while !isClosed, lane.isWritable {
       let isLast = isEnding && encoder.isBetween
       if !isLast, piece.readableBytes < Self.pieceBytes, turnBytes < Self.turnBytes,
-        let frame = feed.recentFrame(at: cursor)
+        let frame = feed.recentFrame(at: cursor), frame.header.lastSequence <= limit
       {
         takesFrames(fromMemory: true)
         turnBytes += frame.bytes.count
@@ -149,7 +161,7 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
         return lane.endStream()
       } else if turnBytes >= Self.turnBytes {
         return loop.eventLoop.execute { self.goOn() }
-      } else if cursor.next <= feed.appliedSequence {
+      } else if cursor.next <= min(feed.appliedSequence, limit), readInVain != limit {
         return readOn()
       } else {
         takesFrames(fromMemory: true)
@@ -172,6 +184,10 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   private func wait() {
     guard !hasClientEnded else { return lane.endStream() }
     lane.deadline = idleDeadline
+    guard limit >= feed.appliedSequence else {
+      // A frame is told as a whole.
+      return awaitLimit(max(cursor.next, limit + 1)) { self.goOn() }
+    }
     waiter = loop.waiters.add(cursor.next) { _ in
       self.waiter = nil
       self.goOn()
@@ -181,6 +197,7 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   private func stopWaiting() {
     if let waiter { loop.waiters.remove(waiter) }
     waiter = nil
+    stopAwaitingLimit()
   }
 
   // MARK: - The files
@@ -199,7 +216,7 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   func read(then done: @escaping (WALError?) -> Void) {
     isReading = true
     let feed = feed
-    var begun = Reading(cursor: cursor, encoder: encoder)
+    var begun = Reading(cursor: cursor, encoder: encoder, limit: limit)
     swap(&begun.piece, &piece)
     let start = begun
     // Called on the loop.
@@ -209,6 +226,8 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
     } then: { reading in
       self.isReading = false
       guard !self.isClosed else { return done(nil) }
+      let isStuck = reading.cursor.next == start.cursor.next && reading.piece.readableBytes == 0
+      self.readInVain = isStuck && start.limit < .max ? start.limit : nil
       self.cursor = reading.cursor
       self.encoder = reading.encoder
       self.encoder.beginsNothing = self.isEnding
@@ -221,7 +240,8 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
     var reading = start
     do {
       try feed.read(&reading.cursor, bytesMax: readBytes) { header, frame in
-        reading.encoder.encode(header, frame, into: &reading.piece, bytesMax: pieceBytes)
+        header.lastSequence <= start.limit
+          && reading.encoder.encode(header, frame, into: &reading.piece, bytesMax: pieceBytes)
       }
     } catch {
       reading.error = error

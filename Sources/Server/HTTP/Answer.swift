@@ -28,10 +28,12 @@ package struct Status: Hashable, Sendable {
   package static let headersTooLarge = Status(code: 431, reason: "Request Header Fields Too Large")
   package static let internalError = Status(code: 500, reason: "Internal Server Error")
   package static let notImplemented = Status(code: 501, reason: "Not Implemented")
+  package static let badGateway = Status(code: 502, reason: "Bad Gateway")
   package static let unavailable = Status(code: 503, reason: "Service Unavailable")
   package static let gatewayTimeout = Status(code: 504, reason: "Gateway Timeout")
   package static let versionNotSupported = Status(code: 505, reason: "HTTP Version Not Supported")
   package static let insufficientStorage = Status(code: 507, reason: "Insufficient Storage")
+  package static let loopDetected = Status(code: 508, reason: "Loop Detected")
 
   /// True when such an answer has no body, and no length either.
   var hasNoBody: Bool { code == 204 || code == 304 || code < 200 }

@@ -30,6 +30,7 @@ extension LoopState {
       }
     }
     // What has expired and is still to be removed is hidden.
+    if hidesUnconfirmed { basis = max(basis, isPresent ? version : store.index.lastRemoval(hash)) }
     guard isPresent, expiry.map({ $0 > store.nowMilliseconds }) ?? true else {
       return ReadAnswer(answer: absent(route, key))
     }
@@ -77,9 +78,7 @@ extension LoopState {
   func answer(
     _ route: Route, to request: WriteRequest, at index: Int, of submission: Submission
   ) -> Answer {
-    if let lateCount, request.isWritten {
-      return unconfirmed(request.version, by: lateCount, of: submission.quorum.members)
-    }
+    if isLate, let answer = late(route, request, index, submission) { return answer }
     switch request.outcome {
     case .created, .replaced, .deleted, .done:
       return success(route, request, index, submission)
@@ -114,6 +113,24 @@ extension LoopState {
         route, .internalError, "the log failed: outcome unknown until the node has restarted",
         value: submission.value(of: index))
     }
+  }
+
+  /// The answer to a write whose members were not had in time; nil where this one's were.
+  private func late(
+    _ route: Route, _ request: WriteRequest, _ index: Int, _ submission: Submission
+  ) -> Answer? {
+    let wanted = submission.quorum.members
+    if request.isWritten {
+      let count = node.followers.count(having: request.version)
+      return count >= wanted ? nil : unconfirmed(request.version, by: count, of: wanted)
+    }
+    guard request.outcome == .absent || request.outcome == .conditionFailed else { return nil }
+    // Judged by what may be taken back.
+    var answer = refusal(
+      route, .unavailable, "what is there is not confirmed yet: nothing was written",
+      value: submission.value(of: index))
+    answer.retryAfterSeconds = 1
+    return answer
   }
 
   private func success(

@@ -20,6 +20,13 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     var start: NIODeadline
   }
 
+  private struct Unconfirmed {
+    var answer: Answer
+    var body: ByteBuffer
+    var request: FastRequest
+    var start: NIODeadline
+  }
+
   /// What became of a look at the next request.
   private enum Step {
     case done(bytes: Int)
@@ -38,6 +45,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   /// Of all of them.
   private var waitingQuorum = WriteQuorum.alone
   private var large: LargeBody?
+  /// What was read, and is told once it is confirmed.
+  private var unconfirmed: Unconfirmed?
   private var now = NIODeadline.now()
   /// No further request is answered on this connection.
   private var isClosing = false
@@ -54,6 +63,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private var chargedBytes = 0
 
   private var waitingCount: Int { waiting.count - waitingStart }
+  /// Nothing that was asked for is still to be answered.
+  private var isSettled: Bool { waitingCount == 0 && unconfirmed == nil }
   private var bodyBytesMax: Int { min(FastRequest.bodyBytesMax, loop.limits.valueBytesMax) }
 
   // MARK: - Events
@@ -77,6 +88,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     input = ByteBuffer()
     releaseInput()
     large = nil
+    unconfirmed = nil
     context.fireChannelInactive()
   }
 
@@ -149,13 +161,13 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
           return
         }
         // Too much is being received by all connections: the standard pipeline says so.
-        if waitingCount == 0 {
+        if isSettled {
           leave()
           return
         }
         isHeld = true
       case .unusual:
-        if waitingCount == 0 {
+        if isSettled {
           leave()
           return
         }
@@ -202,24 +214,28 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     case .request(let request):
       switch request.route {
       case .classicSet, .restPut, .classicDelete, .restDelete:
+        guard !loop.holdsWrites else { return .unusual }
         let quorum = loop.quorum(of: request)
         // Where they are too few the standard pipeline says so.
         guard let quorum else { return .unusual }
         // Writes come back in the order of their quorum.
-        guard waitingCount == 0 || quorum == waitingQuorum else { return .held }
+        guard waitingCount == 0 || quorum == waitingQuorum, unconfirmed == nil
+        else { return .held }
         // A node that stops takes nothing on top of what is in progress.
         let most = loop.isDraining ? 1 : loop.limits.pendingWritesMax
         guard waitingCount < most else { return .held }
         return write(request, bytes, quorum)
       case .acknowledgement:
-        guard waitingCount == 0 else { return .held }
+        guard isSettled else { return .held }
         let query = UnsafeRawBufferPointer(rebasing: bytes[request.key])
         guard let acknowledged = loop.acknowledge(query) else { return .unusual }
         answer(acknowledged, keepsAlive: request.keepsAlive, isHead: false)
         loop.requestMetrics.answered(.acknowledgement, acknowledged.status, since: now)
         return .done(bytes: request.end)
       default:
-        guard waitingCount == 0 else { return .held }
+        guard isSettled else { return .held }
+        // The standard pipeline asks the others.
+        guard loop.readsAlone || request.route == .localRead else { return .unusual }
         return read(request, bytes)
       }
     }
@@ -227,7 +243,13 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   private func read(_ request: FastRequest, _ bytes: UnsafeRawBufferPointer) -> Step {
     guard let key = key(of: request, bytes) else { return .unusual }
+    loop.basis = 0
     var read = loop.read(request.route, key)
+    if loop.hidesUnconfirmed, request.route != .localRead,
+      loop.basis > loop.node.followers.confirmed
+    {
+      return hold(read, request)
+    }
     if let value = read.large, request.route == .restGet {
       if !request.isHead {
         // Where too much is being sent the standard pipeline says so.
@@ -246,6 +268,38 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     }
     loop.requestMetrics.answered(request.route, read.answer.status, since: now)
     return .done(bytes: request.end)
+  }
+
+  /// Tells what was read once that cannot be taken back any more.
+  private func hold(_ read: LoopState.ReadAnswer, _ request: FastRequest) -> Step {
+    guard !loop.isDraining, read.large == nil, loop.body.readableBytes <= FastRequest.bodyBytesMax
+    else {
+      loop.body.clear()
+      return .unusual
+    }
+    var body = ByteBuffer()
+    body.writeImmutableBuffer(loop.body)
+    loop.body.clear()
+    unconfirmed = Unconfirmed(answer: read.answer, body: body, request: request, start: now)
+    // What stands behind a request that ends the connection is not answered.
+    if !request.keepsAlive { isClosing = true }
+    loop.awaitConfirmation(loop.basis, milliseconds: loop.limits.waitMilliseconds) { self.tell($0) }
+    return .done(bytes: request.end)
+  }
+
+  private func tell(_ isConfirmed: Bool) {
+    guard let held = unconfirmed else { return }
+    unconfirmed = nil
+    guard context != nil else { return }
+    var answer = held.answer
+    if isConfirmed {
+      loop.body.writeImmutableBuffer(held.body)
+    } else {
+      answer = loop.notConfirmed()
+    }
+    loop.requestMetrics.answered(held.request.route, answer.status, since: held.start)
+    self.answer(answer, keepsAlive: held.request.keepsAlive, isHead: held.request.isHead)
+    goOn()
   }
 
   private func write(
@@ -394,7 +448,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func finishIfDone() {
-    guard let context, !isFinished, waitingCount == 0, large == nil else { return }
+    guard let context, !isFinished, isSettled, large == nil else { return }
     if !isClosing, hasInputEnded, isStarved, input.readableBytes > 0 {
       // A request that was cut off: the standard pipeline says so.
       leave()
@@ -412,7 +466,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     guard !isFinished else { return }
     let wasInRequest = isInRequest
     isInRequest = false
-    if waitingCount > 0 {
+    if waitingCount > 0 || unconfirmed != nil {
       deadline = .distantFuture
     } else if large != nil || isHeld {
       deadline = now + .seconds(Int64(loop.limits.answerSeconds))

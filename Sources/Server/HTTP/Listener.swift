@@ -78,6 +78,7 @@ final class Listener: Sendable {
     for loop in loops {
       try await loop.eventLoop.submit { loop.start() }.get()
     }
+    node.loops = loops
     entrance.open(loops)
     let channel = channel
     try await channel.eventLoop.submit { try AcceptGate.lift(from: channel) }.get()

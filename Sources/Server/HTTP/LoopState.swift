@@ -37,14 +37,31 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   var snapshotWaiters: [StandardLane] = []
   /// Reads that wait until a version is readable, and the feeds.
   let waiters: VersionWaiters
+  /// What a hand-over makes of writes, and those that wait for it.
+  var hold = WriteHold.none
+  var heldLanes: [StandardLane] = []
+  /// Submissions that the committer has.
+  private var submitted = 0
+  /// Answers that wait until what they tell cannot be taken back any more.
+  let confirmations: VersionWaiters
+  /// Whether answers do.
+  let hidesUnconfirmed: Bool
+  /// Whether reads ask nobody else, where they do not say it.
+  let readsAlone: Bool
+  /// What the answer that is being made rests on: the highest number that it tells.
+  var basis: UInt64 = 0
+  /// Reads that ask other members.
+  let readQuorums: ReadQuorums
   /// Writes that wait until other members have them.
   private(set) var held: HeldWrites!
   /// What a write waits for that does not say it.
   let defaultQuorum: WriteQuorum
-  /// Set while writes are finished that too few members have in time: how many do.
-  var lateCount: Int?
+  /// Set while writes are finished that too few members have in time.
+  private(set) var isLate = false
   /// Of `waiters`, the reads.
   var waitingReads: [VersionWaiters.ID] = []
+  /// Of `confirmations`, the answers.
+  var unconfirmedReads: Set<VersionWaiters.ID> = []
   private var sweep: RepeatedTask?
   private(set) var encoder: AnswerEncoder
   /// The body of the answer that is being made; empty between requests.
@@ -59,16 +76,25 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     store = node.store
     limits = node.configuration.limits
     metrics = node.metrics
-    waiters = VersionWaiters(eventLoop: eventLoop, feed: store.feed)
+    let feed = node.store.feed
+    waiters = VersionWaiters(eventLoop: eventLoop, signal: feed.signal) { feed.appliedSequence }
+    let followers = node.followers
+    confirmations = VersionWaiters(eventLoop: eventLoop, signal: followers.confirmations) {
+      followers.confirmed
+    }
+    hidesUnconfirmed =
+      node.configuration.writeQuorum > 1 && !node.configuration.showsUnconfirmed
+    readsAlone = node.configuration.readQuorum == 1
+    readQuorums = ReadQuorums(eventLoop: eventLoop, node: node)
     let members = node.configuration.writeQuorum
     defaultQuorum =
       members == 1
       ? .alone
-      : WriteQuorum(members: members, timeoutMilliseconds: Self.timeoutMilliseconds)
+      : WriteQuorum(members: members, timeoutMilliseconds: limits.waitMilliseconds)
     requestMetrics = RequestMetrics(node.metrics.registry)
     encoder = AnswerEncoder(node: node.address, shard: node.shard)
     held = HeldWrites(eventLoop: eventLoop, followers: node.followers) { [unowned self] in
-      finish($0, late: $1)
+      finish($0, isLate: $1)
       if !isFinishing { resumeTouched() }
     }
   }
@@ -90,6 +116,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     sweep?.cancel()
     sweep = nil
     waiters.stop()
+    confirmations.stop()
     held.stop()
   }
 
@@ -115,7 +142,10 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
 
   private func handOver() {
     isFlushScheduled = false
-    for submission in open where !submission.isEmpty { store.committer.submit(submission) }
+    for submission in open where !submission.isEmpty {
+      submitted += 1
+      store.committer.submit(submission)
+    }
     open.removeAll { !$0.isEmpty }
   }
 
@@ -137,16 +167,22 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     if open.contains(where: { $0.requests.count >= Self.earlyRequestsMin }) { handOver() }
     returned.withLock { swap(&$0, &arrived) }
     isFinishing = true
+    submitted -= arrived.count
     for submission in arrived {
       if submission.quorum.members > 1 {
         held.add(submission, version: versionToConfirm(of: submission))
       } else {
-        finish(submission, late: nil)
+        finish(submission, isLate: false)
       }
     }
     isFinishing = false
     arrived.removeAll(keepingCapacity: true)
     resumeTouched()
+  }
+
+  /// Whether every write that came is answered.
+  var hasNothingInProgress: Bool {
+    submitted == 0 && held.isEmpty && open.allSatisfy(\.isEmpty)
   }
 
   /// What other members have to have before the submission's outcomes may be told.
@@ -165,16 +201,16 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     return version
   }
 
-  /// - Parameter late: how many members have what was written, where those are too few.
-  private func finish(_ submission: Submission, late: Int?) {
-    lateCount = late
+  /// - Parameter isLate: too few members have all that was written.
+  private func finish(_ submission: Submission, isLate: Bool) {
+    self.isLate = isLate
     for index in submission.requests.indices {
       let request = submission.requests[index]
       let lane = Lane.take(request.token)
       lane.finish(request, at: index, of: submission)
       if touched.last !== lane { touched.append(lane) }
     }
-    lateCount = nil
+    self.isLate = false
     submission.removeAll()
     if spares.count < Self.sparesMax { spares.append(submission) }
   }
@@ -211,10 +247,12 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   /// Lets every connection end as soon as nothing is in progress on it.
   func drain() {
     isDraining = true
+    release(to: nil)
     drainPages()
     drainSnapshots()
     for lane in Array(lanes) { lane.drain() }
     giveUpWaitingReads()
+    readQuorums.giveUp()
     held.giveUp()
   }
 

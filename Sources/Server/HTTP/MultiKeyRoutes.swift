@@ -17,11 +17,10 @@ extension LoopState {
       writeError("a key is longer than \(limits.keyBytesMax) bytes")
       return .now(Answer(.targetTooLong, .json))
     }
-    switch readOptions(query, isRead: true) {
-    case .refused(let answer): return .now(answer)
-    case .wait(let awaited): return wait(awaited, lane) { self.entries(query, lane) }
-    case .go: break
-    }
+    return reading(query, lane) { self.entries(keys) }
+  }
+
+  private func entries(_ keys: [[UInt8]]) -> Handling {
     for key in keys {
       _ = key.withUnsafeBytes { read(.jsonGet, $0) }
       body.writeStaticString("\n")

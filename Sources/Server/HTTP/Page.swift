@@ -7,6 +7,8 @@ struct Page: Sendable {
   private(set) var body = ByteBuffer()
   /// The key behind which the next page begins, percent-encoded; nil on the last page.
   private(set) var next: String?
+  /// The highest number that it tells, by what is in it or by what is not.
+  private(set) var basis: UInt64 = 0
 
   /// Looks the keys up; that takes a microsecond or so for each.
   ///
@@ -22,9 +24,12 @@ struct Page: Sendable {
       body.writeStaticString(",\"size\":")
       DecimalText.write(UInt64(listed.size), into: &body)
       body.writeStaticString("}\n")
+      basis = max(basis, listed.version)
       lines += 1
       return lines < request.limit && body.readableBytes < PageRequest.bytesMax
     }
+    // Of a key that is hidden nothing is listed, its version neither.
+    basis = max(basis, index.expiringCount > 0 ? index.appliedSequence : index.lastRemoval)
     guard let last else { return }
     var encoded = ByteBuffer()
     last.withUnsafeBytes { PercentEncoding.encode($0, into: &encoded) }

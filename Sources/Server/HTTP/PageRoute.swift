@@ -6,11 +6,10 @@ import NIOPosix
 extension LoopState {
   func page(_ query: Parameters, _ lane: StandardLane) -> Handling {
     lane.isFor(.page)
-    switch readOptions(query, isRead: true) {
-    case .refused(let answer): return .now(answer)
-    case .wait(let awaited): return wait(awaited, lane) { self.page(query, lane) }
-    case .go: break
-    }
+    return reading(query, lane) { self.makePage(query, lane) }
+  }
+
+  private func makePage(_ query: Parameters, _ lane: StandardLane) -> Handling {
     let request: PageRequest
     do throws(StandardRequest.Refusal) {
       request = try PageRequest(query, limits: limits)
@@ -110,7 +109,8 @@ extension LoopState {
       switch result {
       case .success(let page):
         self.body = page.body
-        lane.deliver(.page(Answer(.ok, .ndjson), next: page.next))
+        self.basis = page.basis
+        lane.deliver(self.confirmed(.page(Answer(.ok, .ndjson), next: page.next), lane))
       case .failure(let error):
         self.writeError("\(error)")
         lane.deliver(.now(Answer(.internalError, .json)))

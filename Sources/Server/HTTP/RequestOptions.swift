@@ -19,7 +19,8 @@ struct Awaited {
 extension LoopState {
   /// Requests of one event loop that wait for a version.
   private static let waitersMax = 256
-  static let timeoutMilliseconds: UInt64 = 5_000
+  /// In a read that another node has asked the members for.
+  private static let readQuorumField = "X-KV-Read-Quorum"
 
   /// Members of the shard, this node included.
   private var memberCount: UInt64 { UInt64(node.followers.memberCount) }
@@ -34,7 +35,7 @@ extension LoopState {
           badOption("\(name) must be from 1 to the number of members, \(memberCount)"))
       }
     }
-    var timeout = Self.timeoutMilliseconds
+    var timeout = limits.waitMilliseconds
     if let text = query.first("timeout_ms") {
       guard let number = text.withUnsafeBytes({ DecimalText.parse($0) }), number <= 3_600_000
       else { return .refused(badOption("timeout_ms must be a number up to 3600000")) }
@@ -81,12 +82,112 @@ extension LoopState {
 
   /// The `timeout_ms` of a request whose options have been judged.
   func timeoutMilliseconds(_ query: Parameters) -> UInt64 {
-    query.first("timeout_ms")?.withUnsafeBytes { DecimalText.parse($0) } ?? Self.timeoutMilliseconds
+    query.first("timeout_ms")?.withUnsafeBytes { DecimalText.parse($0) } ?? limits.waitMilliseconds
   }
 
   func badOption(_ message: String) -> Answer {
     writeError(message)
     return Answer(.badRequest, .json)
+  }
+
+  // MARK: - Reads
+
+  /// Handles a read once its options, and the members that it asks, let this node do it; or hands it on
+  /// to the member that is further.
+  func reading(
+    _ query: Parameters, _ lane: StandardLane, isLocal: Bool = false,
+    _ handle: @escaping () -> Handling
+  ) -> Handling {
+    if case .refused(let answer) = readOptions(query, isRead: true) { return .now(answer) }
+    let wanted =
+      query.first("r")?.withUnsafeBytes { DecimalText.parse($0) }.map { Int($0) }
+      ?? node.configuration.readQuorum
+    // One that was handed on has asked already.
+    guard wanted > 1, !isLocal, lane.request?.headers.contains(name: Self.readQuorumField) != true
+    else { return settled(query, lane, isLocal: isLocal, handle) }
+    guard readQuorums.hasRoom, !isDraining else {
+      return .now(unavailable("overloaded: too many reads ask other members"))
+    }
+    let milliseconds = timeoutMilliseconds(query)
+    readQuorums.ask(wanted, within: .milliseconds(Int64(milliseconds))) { verdict in
+      guard lane.isOpen else { return }
+      switch verdict {
+      case .here: lane.deliver(self.settled(query, lane, isLocal: isLocal, handle))
+      case .there(let member):
+        lane.deliver(
+          self.forward(
+            lane, to: member, waitMilliseconds: milliseconds,
+            fields: [(name: Self.readQuorumField, value: "met")]))
+      case .tooFew(let count):
+        lane.deliver(
+          .now(
+            self.unavailable(
+              "\(wanted) members are to be asked, and \(count) of \(self.memberCount) have answered"
+            ))
+        )
+      }
+    }
+    return .later
+  }
+
+  /// The same where nobody has to be asked any more.
+  private func settled(
+    _ query: Parameters, _ lane: StandardLane, isLocal: Bool, _ handle: @escaping () -> Handling
+  ) -> Handling {
+    switch readOptions(query, isRead: true) {
+    case .refused(let answer): return .now(answer)
+    case .wait(let awaited):
+      // Judged again: the epoch may be another one by then.
+      return wait(awaited, lane) { self.settled(query, lane, isLocal: isLocal, handle) }
+    case .go:
+      basis = 0
+      let handling = handle()
+      return isLocal ? handling : confirmed(handling, lane)
+    }
+  }
+
+  /// Holds an answer back until nothing that it tells can be taken back by a failover: what was read when
+  /// the request came is told once that is confirmed, or not at all.
+  func confirmed(_ handling: Handling, _ lane: StandardLane) -> Handling {
+    guard hidesUnconfirmed, basis > node.followers.confirmed else { return handling }
+    if case .later = handling { return handling }
+    guard !isDraining else {
+      body.clear()
+      return .now(notConfirmed())
+    }
+    var body = ByteBuffer()
+    swap(&body, &self.body)
+    let query = lane.request.flatMap { Parameters($0.query) }
+    let milliseconds = query.map(timeoutMilliseconds) ?? limits.waitMilliseconds
+    awaitConfirmation(basis, milliseconds: milliseconds) { isConfirmed in
+      guard lane.isOpen else { return }
+      guard isConfirmed else { return lane.deliver(.now(self.notConfirmed())) }
+      self.body = body
+      lane.deliver(handling)
+    }
+    return .later
+  }
+
+  /// Calls `action` once that version is confirmed, or with false when it is not in time.
+  func awaitConfirmation(
+    _ version: UInt64, milliseconds: UInt64, _ action: @escaping (Bool) -> Void
+  ) {
+    var timer: Scheduled<Void>?
+    var id: VersionWaiters.ID?
+    let new = confirmations.add(version) { isConfirmed in
+      timer?.cancel()
+      if let id { self.unconfirmedReads.remove(id) }
+      action(isConfirmed)
+    }
+    id = new
+    unconfirmedReads.insert(new)
+    timer = eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(milliseconds))) {
+      self.confirmations.expire(new)
+    }
+  }
+
+  func notConfirmed() -> Answer {
+    unavailable("what is there is not confirmed by \(node.configuration.writeQuorum) members yet")
   }
 
   private func tooNew(
@@ -113,7 +214,6 @@ extension LoopState {
       self.waitingReads.removeAll { $0 == id }
       lane.awaited = nil
       guard lane.isOpen else { return }
-      // Judged again: the epoch may be another one by now.
       lane.deliver(isApplied ? handle() : .now(self.tooNew()))
     }
     id = new
@@ -128,6 +228,7 @@ extension LoopState {
   /// What waits is answered that it is not readable: the node stops.
   func giveUpWaitingReads() {
     for id in waitingReads { waiters.expire(id) }
+    for id in unconfirmedReads { confirmations.expire(id) }
   }
 }
 
@@ -146,6 +247,6 @@ extension LoopState {
     guard !isDraining, node.followers.streamingCount >= members else { return nil }
     return asked == 0
       ? defaultQuorum
-      : WriteQuorum(members: members, timeoutMilliseconds: Self.timeoutMilliseconds)
+      : WriteQuorum(members: members, timeoutMilliseconds: limits.waitMilliseconds)
   }
 }

@@ -3,7 +3,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
-  case status, health, ready, metrics, snapshot, snapshotFile, promote, repair, diverged
+  case status, position, health, ready, metrics, snapshot, snapshotFile, promote, repair, diverged
   case other
 
   /// In metrics and logs.
@@ -26,6 +26,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .logStream: "wal_stream"
     case .acknowledgement: "wal_ack"
     case .status: "status"
+    case .position: "wal_position"
     case .health: "health"
     case .ready: "ready"
     case .metrics: "metrics"

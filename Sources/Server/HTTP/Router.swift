@@ -1,3 +1,4 @@
+import Client
 import Engine
 import NIOCore
 import NIOHTTP1
@@ -14,6 +15,8 @@ enum Handling {
   case fields(Answer, [(name: String, value: String)])
   /// The body is what the stream sends.
   case stream(Answer, any AnswerStream)
+  /// What another node has answered.
+  case forwarded(KVResponse)
   /// The lane is told later.
   case later
 }
@@ -27,8 +30,9 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise, repair, diverged
-    case watch, logStream, acknowledgement
+    case status, health, ready, metrics, makeSnapshot, snapshot, repair, diverged
+    case promote, promise, handOver
+    case watch, logStream, acknowledgement, position
     case replaced
     case unknown
 
@@ -47,12 +51,14 @@ extension LoopState {
       case Paths.makeSnapshot: self = .makeSnapshot
       case Paths.promote: self = .promote
       case Paths.promise: self = .promise
+      case Paths.handOver: self = .handOver
       case Paths.snapshot: self = .snapshot
       case Paths.repair: self = .repair
       case Paths.diverged: self = .diverged
       case Paths.watch: self = .watch
       case Paths.logStream: self = .logStream
       case Paths.acknowledgement: self = .acknowledgement
+      case Paths.position: self = .position
       case _ where Paths.replaced.contains(path): self = .replaced
       case _ where path.starts(with: Paths.entryPrefix):
         self = .entry(key: path[Paths.entryPrefix.count...])
@@ -67,14 +73,23 @@ extension LoopState {
     var allow: StaticString {
       switch self {
       case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch,
-        .logStream, .snapshot, .diverged:
+        .logStream, .snapshot, .diverged, .position:
         "GET, HEAD"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .repair: "POST"
+      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .handOver, .repair: "POST"
       case .replaced, .unknown: ""
+      }
+    }
+
+    /// Whether a request changes keys.
+    func isWritten(by method: HTTPMethod) -> Bool {
+      switch self {
+      case .set, .delete, .purge, .batch: true
+      case .entry: method == .PUT || method == .DELETE
+      default: false
       }
     }
 
@@ -86,13 +101,13 @@ extension LoopState {
         (.status, .HEAD), (.health, .GET), (.health, .HEAD), (.ready, .GET), (.ready, .HEAD),
         (.metrics, .GET), (.metrics, .HEAD), (.watch, .GET), (.watch, .HEAD),
         (.logStream, .GET), (.logStream, .HEAD), (.snapshot, .GET), (.snapshot, .HEAD),
-        (.diverged, .GET), (.diverged, .HEAD),
+        (.diverged, .GET), (.diverged, .HEAD), (.position, .GET), (.position, .HEAD),
         (.set, .GET), (.set, .POST), (.set, .PUT),
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
         (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.promote, .POST),
-        (.promise, .POST), (.repair, .POST), (.replaced, _),
+        (.promise, .POST), (.handOver, .POST), (.repair, .POST), (.replaced, _),
         (.unknown, _):
         true
       default: false
@@ -101,6 +116,7 @@ extension LoopState {
   }
 
   private enum Paths {
+    static let handOver = Array("/admin/handover".utf8)
     static let get = Array("/get".utf8)
     static let set = Array("/set".utf8)
     static let delete = Array("/delete".utf8)
@@ -110,6 +126,7 @@ extension LoopState {
     static let watch = Array("/watch".utf8)
     static let logStream = Array("/wal/stream".utf8)
     static let acknowledgement = Array("/wal/ack".utf8)
+    static let position = Array("/wal/position".utf8)
     static let status = Array("/status".utf8)
     static let health = Array("/health".utf8)
     static let healthz = Array("/healthz".utf8)
@@ -154,6 +171,7 @@ extension LoopState {
       return .now(answer)
     }
     guard let query = Parameters(request.query) else { return .now(badEncoding()) }
+    if place.isWritten(by: request.method), let handling = heldBack(lane) { return handling }
     switch place {
     case .get: return classicGet(query, lane)
     case .set: return set(request, query, lane)
@@ -167,6 +185,7 @@ extension LoopState {
     case .watch: return watch(query, lane)
     case .logStream: return logStream(query, lane)
     case .acknowledgement: return acknowledge(query, lane)
+    case .position: return position(lane)
     case .status: return status(lane)
     case .health: return health(lane)
     case .ready: return ready(lane)
@@ -174,6 +193,7 @@ extension LoopState {
     case .makeSnapshot: return makeSnapshot(lane)
     case .promote: return promote(query, lane)
     case .promise: return promise(query, lane)
+    case .handOver: return handOver(query, lane)
     case .snapshot: return snapshot(request, query, lane)
     case .repair: return repair(lane)
     case .diverged: return diverged(query, lane)

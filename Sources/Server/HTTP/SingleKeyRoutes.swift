@@ -45,11 +45,7 @@ extension LoopState {
       return text(.badRequest, "Missing key")
     }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
-    switch readOptions(query, isRead: true) {
-    case .refused(let answer): return .now(answer)
-    case .wait(let awaited): return wait(awaited, lane) { self.classicGet(query, lane) }
-    case .go: return .now(read(.classicGet, key).answer)
-    }
+    return reading(query, lane) { .now(self.read(.classicGet, key).answer) }
   }
 
   /// `/set`, in whatever form key and value come.
@@ -137,10 +133,8 @@ extension LoopState {
     guard let key = decode(path: path) else { return .now(badEncoding()) }
     guard !key.isEmpty else { return .now(missingKey()) }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
-    switch readOptions(query, isRead: true) {
-    case .refused(let answer): return .now(answer)
-    case .wait(let awaited): return wait(awaited, lane) { self.jsonGet(route, path, query, lane) }
-    case .go: return .now(read(route, key).answer)
+    return reading(query, lane, isLocal: route == .localRead) {
+      .now(self.read(route, key).answer)
     }
   }
 
@@ -169,7 +163,7 @@ extension LoopState {
       let ifNoneMatch = TagList(request.headers["if-none-match"], isStrong: false)
     else { return .now(badRequest("If-Match or If-None-Match is no list of entity tags")) }
     if route == .restGet {
-      return get(key, ifMatch, ifNoneMatch, query, lane)
+      return reading(query, lane) { self.get(key, ifMatch, ifNoneMatch) }
     }
     // RFC 9110, 14.5: it would replace the whole value by a part of one.
     guard !request.headers.contains(name: "content-range") else {
@@ -196,16 +190,7 @@ extension LoopState {
     }
   }
 
-  private func get(
-    _ key: [UInt8], _ ifMatch: TagList, _ ifNoneMatch: TagList, _ query: Parameters,
-    _ lane: StandardLane
-  ) -> Handling {
-    switch readOptions(query, isRead: true) {
-    case .refused(let answer): return .now(answer)
-    case .wait(let awaited):
-      return wait(awaited, lane) { self.get(key, ifMatch, ifNoneMatch, query, lane) }
-    case .go: break
-    }
+  private func get(_ key: [UInt8], _ ifMatch: TagList, _ ifNoneMatch: TagList) -> Handling {
     var read = read(.restGet, key)
     let version = read.answer.status == .ok ? read.answer.version : nil
     let versions = ifMatch.versions(in: store.epochs)

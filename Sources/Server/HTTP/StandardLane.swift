@@ -1,3 +1,4 @@
+import Client
 import Engine
 import NIOCore
 import NIOHTTP1
@@ -42,6 +43,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private var stream: (any AnswerStream)?
   /// The version that the request waits for.
   var awaited: VersionWaiters.ID?
+  /// The request that is being answered.
+  private(set) var request: StandardRequest?
   /// What the request's write is to wait for.
   var quorum = WriteQuorum.alone
   /// What this connection's body counts for in the node's bound.
@@ -295,6 +298,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private func handle(_ request: StandardRequest) {
     phase = .answering
     deadline = .distantFuture
+    self.request = request
     deliver(loop.handle(request, from: self))
   }
 
@@ -306,6 +310,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     case .page(let answer, let next): respond(answer, next: next)
     case .fields(let answer, let fields): respond(answer, fields: fields)
     case .stream(let answer, let stream): respond(answer, stream)
+    case .forwarded(let answer): respond(answer)
     case .later: break
     }
   }
@@ -332,9 +337,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
       guard let body = LargeBody(value, of: loop.node) else { return respondOverloaded() }
       large = body
     }
-    loop.requestMetrics.answered(route, answer.status, since: start)
-    route = .other
-    releaseBody()
+    settle(answer.status)
     let body = loop.body
     loop.body = ByteBuffer()
     guard let context else {
@@ -358,11 +361,43 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     end()
   }
 
+  /// The request is answered: nothing of it is needed any more.
+  private func settle(_ status: Status) {
+    loop.requestMetrics.answered(route, status, since: start)
+    route = .other
+    request = nil
+    releaseBody()
+  }
+
+  /// Sends what another node has answered.
+  private func respond(_ forwarded: KVResponse) {
+    let bytes = forwarded.body.readableBytes
+    if bytes > loop.limits.outputBytesMax {
+      guard loop.node.chargeAnswer(bytes, limit: loop.limits.answersBytesMax)
+      else { return respondOverloaded() }
+      chargedAnswerBytes = bytes
+    }
+    let status = HTTPResponseStatus(statusCode: forwarded.status)
+    settle(Status(code: UInt16(clamping: forwarded.status), reason: ""))
+    guard let context else { return releaseAnswer() }
+    keepsAlive = keepsAlive && !loop.isDraining
+    phase = .sending
+    var headers = loop.node.forwarder.headers(of: forwarded, isHead: isHead)
+    if !keepsAlive { headers.add(name: "Connection", value: "close") }
+    if isVersion10, keepsAlive { headers.add(name: "Connection", value: "keep-alive") }
+    deadline = .now() + .seconds(Int64(loop.limits.answerSeconds + bytes / (64 << 10)))
+    context.write(
+      wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers))),
+      promise: nil)
+    if !isHead, bytes > 0 {
+      context.write(wrapOutboundOut(.body(.byteBuffer(forwarded.body))), promise: nil)
+    }
+    end()
+  }
+
   /// Sends an answer's head; the stream sends the rest, and ends it.
   private func respond(_ answer: Answer, _ stream: any AnswerStream) {
-    loop.requestMetrics.answered(route, answer.status, since: start)
-    route = .other
-    releaseBody()
+    settle(answer.status)
     guard let context else { return stream.close() }
     var answer = answer
     answer.closes = true

@@ -1,8 +1,8 @@
 import Engine
 import NIOCore
 
-/// What an event loop has waiting for sequence numbers to be applied: reads that must not be older,
-/// and feeds that are up to date. One wake-up serves all of them.
+/// What an event loop has waiting for sequence numbers to be applied, or confirmed: reads that must not be
+/// older, or must not show too much, and feeds that are up to date. One wake-up serves all of them.
 ///
 /// `@unchecked Sendable`: everything but `numberApplied` is touched on the event loop only.
 final class VersionWaiters: AppliedListener, @unchecked Sendable {
@@ -10,24 +10,32 @@ final class VersionWaiters: AppliedListener, @unchecked Sendable {
 
   private struct Waiter {
     let version: UInt64
-    /// Called once: with true when the version is applied.
+    /// Called once: with true when the version is reached.
     let action: (Bool) -> Void
   }
 
   private let eventLoop: any EventLoop
-  private let feed: LogFeed
+  /// How far it is.
+  private let reached: () -> UInt64
+  private let signal: AppliedSignal
   private var waiters: [ID: Waiter] = [:]
   private var lastID = 0
-  /// The version that the feed is to wake this loop for; nil when it is not.
+  /// The version that the signal is to wake this loop for; nil when it is not.
   private var armed: UInt64?
   private var isLooking = false
 
-  init(eventLoop: any EventLoop, feed: LogFeed) {
+  /// - Parameters:
+  ///   - signal: fires when a number moves that is waited for.
+  ///   - reached: that number.
+  init(
+    eventLoop: any EventLoop, signal: AppliedSignal, reached: @escaping () -> UInt64
+  ) {
     self.eventLoop = eventLoop
-    self.feed = feed
+    self.signal = signal
+    self.reached = reached
   }
 
-  /// Calls `action` with true when that version is applied, in a later turn of the loop; or, when it
+  /// Calls `action` with true when that version is reached, in a later turn of the loop; or, when it
   /// is given up by `expire`, with false.
   func add(_ version: UInt64, _ action: @escaping (Bool) -> Void) -> ID {
     lastID += 1
@@ -44,7 +52,7 @@ final class VersionWaiters: AppliedListener, @unchecked Sendable {
   /// Gives up everything, when the loop ends.
   func stop() {
     waiters = [:]
-    feed.disarm(self)
+    signal.disarm(self)
   }
 
   func numberApplied() {
@@ -54,8 +62,8 @@ final class VersionWaiters: AppliedListener, @unchecked Sendable {
   private func look() {
     armed = nil
     isLooking = true
-    let applied = feed.appliedSequence
-    for id in waiters.filter({ $0.value.version <= applied }).keys.sorted() {
+    let reached = reached()
+    for id in waiters.filter({ $0.value.version <= reached }).keys.sorted() {
       waiters.removeValue(forKey: id)?.action(true)
     }
     isLooking = false
@@ -66,8 +74,8 @@ final class VersionWaiters: AppliedListener, @unchecked Sendable {
     guard let lowest = waiters.values.lazy.map(\.version).min() else { return }
     if let armed, armed <= lowest { return }
     armed = lowest
-    feed.arm(self, at: lowest)
+    signal.arm(self, at: lowest)
     // It may have come to that before.
-    if feed.appliedSequence >= lowest { numberApplied() }
+    if reached() >= lowest { numberApplied() }
   }
 }

@@ -40,18 +40,19 @@ final class HeldWrites: AppliedListener, @unchecked Sendable {
 
   private let eventLoop: any EventLoop
   private let followers: Followers
-  /// Gets them back, and how many members have each that the time was over for.
-  private let release: (_ submission: Submission, _ late: Int?) -> Void
+  /// Gets them back, and whether the time was over.
+  private let release: (_ submission: Submission, _ isLate: Bool) -> Void
   private var queues: [Queue] = []
   private var timer: Scheduled<Void>?
   private var isGivenUp = false
   private var isLooking = false
+  var isEmpty: Bool { queues.allSatisfy(\.isEmpty) }
   /// Of all that is held.
   private(set) var bytes = 0
 
   init(
     eventLoop: any EventLoop, followers: Followers,
-    release: @escaping (_ submission: Submission, _ late: Int?) -> Void
+    release: @escaping (_ submission: Submission, _ isLate: Bool) -> Void
   ) {
     self.eventLoop = eventLoop
     self.followers = followers
@@ -124,9 +125,7 @@ final class HeldWrites: AppliedListener, @unchecked Sendable {
           hasMoved = true
           _ = queues[number].popFirst()
           bytes -= first.submission.bytes
-          release(
-            first.submission,
-            first.version <= confirmed ? nil : followers.count(having: first.version))
+          release(first.submission, first.version > confirmed)
         }
       }
     }

@@ -84,8 +84,7 @@ final class NodeLife: Sendable {
     }
     let own = configuration.id
     // Who is told whom to follow asks nobody else.
-    let others =
-      configuration.followedAddress == nil ? configuration.members.filter { $0.id != own } : []
+    let others = configuration.followedAddress == nil ? configuration.otherMembers : []
     members = try others.map { try NodeAddress(parsing: $0.address) }
     succession = Succession(
       node: NodeNumber.of(own),
@@ -312,6 +311,13 @@ final class NodeLife: Sendable {
 }
 
 extension NodeState {
+  /// How far its log is, durable and applied, in one look; nil where there is no record.
+  var position: Succession.Standing? {
+    let end = store.feed.end
+    guard end.sequence > 0 else { return nil }
+    return Succession.Standing(origin: store.origin, epoch: end.epoch, sequence: end.sequence)
+  }
+
   /// How far its log is; nil where there is no record.
   var standing: Succession.Standing? {
     let end = store.feed.end

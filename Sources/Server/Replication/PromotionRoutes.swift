@@ -13,6 +13,13 @@ extension LoopState {
     case "true": isForced = true
     default: return .now(badOption("force must be true or false"))
     }
+    switch query.text("handover") {
+    case nil, "false": break
+    case "true":
+      guard !isForced else { return .now(badOption("force makes no sense with handover")) }
+      if !node.isLeading { return askForHandOver(lane) }
+    default: return .now(badOption("handover must be true or false"))
+    }
     return order(.promote(isForced: isForced), lane)
   }
 

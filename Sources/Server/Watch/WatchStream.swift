@@ -4,6 +4,8 @@ import WAL
 
 /// The endless answer to a `/watch`: a line of JSON for each change.
 final class WatchStream: FeedStream<ChangeEncoder>, @unchecked Sendable {
+  private var awaited: VersionWaiters.ID?
+
   /// Counts as a watcher and follows the log, until it is closed.
   ///
   /// - Returns: nil when there are too many.
@@ -34,6 +36,21 @@ final class WatchStream: FeedStream<ChangeEncoder>, @unchecked Sendable {
   }
 
   override func released() { loop.node.releaseWatcher() }
+
+  /// What a failover can take back is no change yet.
+  override var limit: UInt64 { loop.hidesUnconfirmed ? loop.node.followers.confirmed : .max }
+
+  override func awaitLimit(_ sequence: UInt64, _ action: @escaping () -> Void) {
+    awaited = loop.confirmations.add(sequence) { isConfirmed in
+      self.awaited = nil
+      if isConfirmed { action() }
+    }
+  }
+
+  override func stopAwaitingLimit() {
+    if let awaited { loop.confirmations.remove(awaited) }
+    awaited = nil
+  }
 
   override var idleDeadline: NIODeadline {
     lastSent + .seconds(Int64(loop.limits.watchIdleSeconds))

@@ -46,6 +46,8 @@ public struct BenchParameters: Sendable {
   public var readFrom = ReadSource.leader
   /// Members that must have a write before it is answered; nil for what the node is configured to.
   public var writeQuorum: Int?
+  /// Members that are asked for a read; nil for what the node is configured to.
+  public var readQuorum: Int?
   public var checksStaleness = false
   public var load = Load.auto
   public var timeoutSeconds = 10.0
@@ -101,6 +103,7 @@ public struct BenchParameters: Sendable {
         "--duration must be above 0 and at most \(Int(Self.durationSecondsMax)) seconds")
     }
     try check(writeQuorum ?? 1 >= 1, "--w must be a whole number from 1")
+    try check(readQuorum ?? 1 >= 1, "--r must be a whole number from 1")
     try check(operations != 0, "--requests must be above 0")
     try check(
       warmupSeconds >= 0 && warmupSeconds <= Self.durationSecondsMax,

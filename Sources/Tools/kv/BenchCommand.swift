@@ -103,6 +103,13 @@ struct BenchCommand: AsyncParsableCommand {
       valueName: "count"))
   var writeQuorum: Int?
 
+  @Option(
+    name: [.customLong("r"), .customLong("read-quorum")],
+    help: ArgumentHelp(
+      "Members that are asked for a read. (default: as the node is configured)", valueName: "count")
+  )
+  var readQuorum: Int?
+
   @Flag(help: "Compare what reads return with what was acknowledged before they began.")
   var staleCheck = false
 
@@ -158,6 +165,7 @@ struct BenchCommand: AsyncParsableCommand {
     parameters.warmupSeconds = warmup
     parameters.readFrom = readFrom
     parameters.writeQuorum = writeQuorum
+    parameters.readQuorum = readQuorum
     parameters.checksStaleness = staleCheck
     parameters.load = load
     parameters.timeoutSeconds = timeout

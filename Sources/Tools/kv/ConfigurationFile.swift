@@ -45,14 +45,12 @@ enum ConfigurationFile {
 
 extension ShardMap {
   /// Ends the command where this version cannot run what the configuration asks for.
-  func requireSupport(readQuorum: Int) throws {
+  func requireSupport() throws {
     let problem: (place: String, text: String)?
     if mode == .leaderless {
       problem = ("mode", "this version does not run leaderless clusters yet")
     } else if shards.count > 1 {
       problem = ("shards", "this version runs one shard only yet, and these are \(shards.count)")
-    } else if readQuorum > 1 {
-      problem = ("read_quorum", "this version supports no more than 1 yet, not \(readQuorum)")
     } else {
       problem = nil
     }

@@ -25,6 +25,11 @@ struct PlaceOptions: ParsableArguments {
     help: "Nodes that are asked for a read. (default: 1)")
   var readQuorum: Int?
 
+  @Flag(
+    name: .customLong("read-unconfirmed"),
+    help: "With a write quorum above 1, reads also show what a failover may take back.")
+  var readUnconfirmed = false
+
   func validate() throws {
     guard configFile != nil || shard == nil && !replica else {
       throw ValidationError("--shard and --replica need --config-file")
@@ -73,14 +78,21 @@ struct PlaceOptions: ParsableArguments {
         "NODE_ID is \(id.debugDescription), but the other nodes know this one by its address in "
           + "\(configFile), \(place.address): unset it")
     }
-    try map.requireSupport(readQuorum: read ?? map.readQuorum)
+    try map.requireSupport()
     let members = place.shard.nodes.count
     guard write ?? map.writeQuorum <= members else {
       throw Output.failure(
         "a write quorum of \(write ?? map.writeQuorum): shard \(place.shard.name.debugDescription) has \(members) members"
       )
     }
-    return ConfiguredNode(map: map, place: place, writeQuorum: write ?? map.writeQuorum)
+    guard read ?? map.readQuorum <= members else {
+      throw Output.failure(
+        "a read quorum of \(read ?? map.readQuorum): shard \(place.shard.name.debugDescription) has \(members) members"
+      )
+    }
+    return ConfiguredNode(
+      map: map, place: place, writeQuorum: write ?? map.writeQuorum,
+      readQuorum: read ?? map.readQuorum)
   }
 }
 
@@ -89,6 +101,7 @@ struct ConfiguredNode {
   var map: ShardMap
   var place: NodePlace
   var writeQuorum: Int
+  var readQuorum: Int
 
   func apply(to configuration: inout Configuration) {
     let shard = place.shard
@@ -97,6 +110,7 @@ struct ConfiguredNode {
     configuration.shardCount = UInt32(map.shards.count)
     configuration.hash = map.hash
     configuration.writeQuorum = writeQuorum
+    configuration.readQuorum = readQuorum
     configuration.members = shard.nodes.map { Member(id: $0, address: $0) }
     configuration.role = place.role == .leader ? .leader : .replica
     if let leader = shard.leader, leader != place.address { configuration.leaderAddress = leader }

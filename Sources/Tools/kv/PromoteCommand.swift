@@ -18,6 +18,16 @@ struct PromoteCommand: AsyncParsableCommand {
   @Flag(help: "Lead even where that may lose what was acknowledged.")
   var force = false
 
+  @Flag(
+    help:
+      "Have the leader hand over: it finishes its writes first, and holds those that come for a moment."
+  )
+  var handover = false
+
+  func validate() throws {
+    if force, handover { throw ValidationError("--force makes no sense with --handover") }
+  }
+
   /// What is missing is fetched first, which takes as long as there is of it.
   private static let promotionSeconds = 3_600.0
 
@@ -35,7 +45,8 @@ struct PromoteCommand: AsyncParsableCommand {
   func run() async throws {
     // Somebody who does not answer at all is noticed here.
     _ = try await options.ask { client throws(KVClientError) in try await client.status() }
-    let request = KVRequest(.POST, "/admin/promote" + (force ? "?force=true" : ""))
+    let query = force ? "?force=true" : handover ? "?handover=true" : ""
+    let request = KVRequest(.POST, "/admin/promote" + query)
     let address = options.address
     let response = try await options.ask(timeoutSeconds: Self.promotionSeconds) {
       client throws(KVClientError) in try await client.send(request)

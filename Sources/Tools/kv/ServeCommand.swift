@@ -166,6 +166,7 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.threads = threads
     configuration.memoryBytesMax = maxMemory?.bytes
     configuration.lagSecondsMax = maxLag
+    configuration.showsUnconfirmed = place.readUnconfirmed
     configuration.nodeID = environment["NODE_ID"]
     configuration.limits.valueBytesMax = maxValueBytes.bytes
     configuration.limits.idleSeconds = idleSeconds

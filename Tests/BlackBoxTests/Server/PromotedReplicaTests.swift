@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 extension NodeProcessTests {
@@ -91,6 +92,85 @@ extension NodeProcessTests {
       for node in nodes { try await node.stop() }
     }
 
+    @Test(
+      "takes over by a hand-over, for which writes wait and do not fail",
+      arguments: [[], ["-w", "2"]])
+    func handOver(flags: [String]) async throws {
+      let set = try ReplicaSet(in: directory, replicas: 2, flags: flags)
+      async let first = set.start(0)
+      async let second = set.start(1)
+      async let third = set.start(2)
+      let nodes = try await [first, second, third]
+      try await ReplicaSet.awaitStreaming(nodes[0], count: 2)
+      let isOver = Flag()
+      async let written = withThrowingTaskGroup(of: [String].self) { group in
+        for writer in 0..<4 {
+          group.addTask {
+            try await Threads.runOne { try Self.write(writer, to: nodes[0], until: isOver) }
+          }
+        }
+        return try await group.reduce(into: []) { $0 += $1 }
+      }
+      let promoted = try await Self.promote(nodes[1], "?handover=true")
+      #expect(promoted.status == 200 && promoted.text.contains(#""epoch":2"#), "\(promoted)")
+      // What comes behind it is handed on.
+      #expect(try await Self.put("behind", nodes[0]) == 201)
+      isOver.set()
+      let keys = try await written
+      try await Self.awaitRole(nodes[0], "replica")
+      let found = try await Threads.runOne {
+        let connection = try nodes[1].connect()
+        return try keys.filter { try connection.get($0).text != "value of \($0)" }
+      }
+      #expect(found.isEmpty && !keys.isEmpty, "\(found.count) of \(keys.count)")
+      try await ReplicaSet.catchUp(nodes[1], [nodes[0], nodes[2]])
+      try await ReplicaSet.expectEqual(nodes, "behind the hand-over")
+      let again = try await Self.promote(nodes[1], "?handover=true")
+      #expect(again.status == 200 && again.text.contains(#""promoted":false"#), "\(again)")
+      #expect(try await Self.promote(nodes[2], "?handover=true&force=true").status == 400)
+      for node in nodes { try await node.stop() }
+      try await set.expectEqualLogs()
+    }
+
+    /// Writes one key after the other; every write has to be acknowledged.
+    private static func write(
+      _ writer: Int, to node: ServedNode, until isOver: Flag
+    ) throws -> [String] {
+      let connection = try node.connect()
+      var keys: [String] = []
+      while !isOver.isSet {
+        let key = "w\(writer)-\(keys.count)"
+        let answer = try connection.put(key, "value of \(key)")
+        try #require(answer.status == 201, "\(key): \(answer.status) \(answer.text)")
+        keys.append(key)
+      }
+      return keys
+    }
+
+    @Test("is not handed over to where it cannot go, and the leader goes on")
+    func noHandOver() async throws {
+      let set = try ReplicaSet(in: directory, replicas: 2)
+      let leader = try await set.start(0)
+      let replica = try await set.start(1)
+      #expect(try await Self.put("a", leader) == 201)
+      for to in ["", "?to=", "?to=127.0.0.1:1", "?to=\(leader.address)"] {
+        let answer = try await Threads.runOne {
+          try leader.connect().exchange(
+            HTTPRequest(method: "POST", target: "/admin/handover" + to)
+          ).status
+        }
+        #expect(answer == 400, "\(to)")
+      }
+      let absent = set.settings[2].address
+      let answer = try await Threads.runOne {
+        try leader.connect().exchange(
+          HTTPRequest(method: "POST", target: "/admin/handover?to=\(absent)"))
+      }
+      #expect(answer.status == 503 && answer.text.contains("does not stream"), "\(answer.text)")
+      #expect(try await Self.put("b", leader) == 201)
+      for node in [leader, replica] { try await node.stop() }
+    }
+
     @Test("keeps its promise over a restart: it waits, and is promoted again")
     func promise() async throws {
       let set = try ReplicaSet(in: directory, replicas: 1)
@@ -120,4 +200,11 @@ extension NodeProcessTests {
       try await set.expectEqualLogs()
     }
   }
+}
+
+/// Set by one, seen by others.
+private final class Flag: Sendable {
+  private let value = Atomic(false)
+  var isSet: Bool { value.load(ordering: .relaxed) }
+  func set() { value.store(true, ordering: .relaxed) }
 }

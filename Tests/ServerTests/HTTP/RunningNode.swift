@@ -49,6 +49,8 @@ final class RunningNode: Sendable {
     configuration.limits.headSeconds = 60
     configuration.limits.bodySeconds = 60
     configuration.limits.drainSeconds = 60
+    configuration.limits.waitMilliseconds = 600_000
+    configuration.limits.positionSeconds = 60
     configure(&configuration)
     if configuration.writeQuorum > 1 {
       // An empty one would wait for members that are not there: it might lack what it has acknowledged.

@@ -10,18 +10,22 @@ struct RequestText: Sendable {
   private let scan: [UInt8]
   private let limit: [UInt8]
   private let readEnd: [UInt8]
+  private let scanEnd: [UInt8]
   private let writeEnd: [UInt8]
 
-  /// - Parameter isCluster: whether a scan is to list all shards.
-  /// - Parameter writeQuorum: members that must have a write before it is answered; nil for what the
-  ///   node is configured to.
+  /// - Parameters:
+  ///   - isCluster: whether a scan is to list all shards.
+  ///   - writeQuorum: members that must have a write before it is answered; nil for what the node is
+  ///     configured to.
+  ///   - readQuorum: members that are asked for a read; nil likewise.
   init(
     to node: NodeAddress, keyPrefix: String, value: [UInt8], isCluster: Bool,
-    writeQuorum: Int? = nil
+    writeQuorum: Int? = nil, readQuorum: Int? = nil
   ) {
     let host = " HTTP/1.1\r\nHost: \(node)\r\n"
     read = Array("GET /kv/\(keyPrefix)".utf8)
-    readEnd = Array("\(host)\r\n".utf8)
+    readEnd = Array("\(readQuorum.map { "?r=\($0)" } ?? "")\(host)\r\n".utf8)
+    scanEnd = Array("\(readQuorum.map { "&r=\($0)" } ?? "")\(host)\r\n".utf8)
     write = Array("PUT /kv/\(keyPrefix)".utf8)
     let query = Self.query(writeQuorum)
     writeEnd = Array("\(query)\(host)Content-Length: \(value.count)\r\n\r\n".utf8) + value
@@ -60,7 +64,7 @@ struct RequestText: Sendable {
     output.append(key, places: Self.keyPlaces)
     output.append(limit)
     output.append(count, places: 1)
-    output.append(readEnd)
+    output.append(scanEnd)
   }
 
   static func key(_ number: UInt64, prefix: String) -> String {

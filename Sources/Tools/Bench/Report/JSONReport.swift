@@ -74,6 +74,7 @@ public struct JSONReport {
     object.add("timeout_seconds", parameters.timeoutSeconds)
     object.add("read_from", parameters.readFrom.rawValue)
     object.add("w", parameters.writeQuorum ?? 0)
+    object.add("r", parameters.readQuorum ?? 0)
     object.add("stale_check", parameters.checksStaleness)
     object.add("seed", parameters.seed)
     return object

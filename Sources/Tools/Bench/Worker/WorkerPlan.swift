@@ -34,7 +34,7 @@ struct WorkerPlan: Sendable {
     let texts = targets.nodes.map {
       RequestText(
         to: $0, keyPrefix: parameters.keyPrefix, value: value, isCluster: targets.isCluster,
-        writeQuorum: parameters.writeQuorum)
+        writeQuorum: parameters.writeQuorum, readQuorum: parameters.readQuorum)
     }
     let choice = KeyChoice(parameters.distribution, keys: parameters.keys)
     let threads = parameters.threads

@@ -53,7 +53,7 @@ struct ClusterCommand: AsyncParsableCommand {
     // From here on, so that no child is left out.
     let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
     let map = try ConfigurationFile.read(configFile)
-    try map.requireSupport(readQuorum: map.readQuorum)
+    try map.requireSupport()
     let nodes = ClusterNode.all(of: map, in: dataDirectory)
     do {
       try DataDirectory.make(dataDirectory)

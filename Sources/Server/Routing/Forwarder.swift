@@ -1,0 +1,132 @@
+import Client
+import NIOCore
+import NIOHTTP1
+
+/// Hands requests that another node is to answer on to it, over connections that are kept open.
+///
+/// Method, target, headers and body go as they came. `X-KV-Forwarded-By` names every node that a request
+/// has come through, which bounds how many these are.
+final class Forwarder: Sendable {
+  /// Nodes that hand a request on, at most.
+  static let hopsMax = 3
+  static let hopsField = "X-KV-Forwarded-By"
+  static let retryPause = TimeAmount.milliseconds(20)
+  /// What an answer takes on top of what its request waits for.
+  private static let answerMilliseconds: Int64 = 5_000
+
+  /// This node.
+  private let address: String
+  let pool: KVPool
+
+  init(address: String) {
+    self.address = address
+    pool = KVPool(limits: KVLimits(connectionsPerNodeMax: 64))
+  }
+
+  func close() -> EventLoopFuture<Void> { pool.close() }
+
+  /// The nodes that a request has come through.
+  static func hops(of request: StandardRequest) -> Int {
+    request.headers[hopsField].reduce(0) { $0 + $1.split(separator: ",").count }
+  }
+
+  /// Sends a request to another node.
+  ///
+  /// - Parameters:
+  ///   - waitMilliseconds: for so long that node may wait before it answers.
+  ///   - fields: what its head says on top.
+  func forward(
+    _ request: StandardRequest, to node: NodeAddress, waitMilliseconds: UInt64,
+    fields: [(name: String, value: String)] = [], on eventLoop: any EventLoop
+  ) -> EventLoopFuture<KVResponse> {
+    var headers = request.headers
+    headers.add(name: Self.hopsField, value: address)
+    for field in fields { headers.replaceOrAdd(name: field.name, value: field.value) }
+    var target = String(decoding: request.path, as: UTF8.self)
+    if !request.query.isEmpty { target += "?" + String(decoding: request.query, as: UTF8.self) }
+    let time = Int64(clamping: waitMilliseconds) + Self.answerMilliseconds
+    return pool.execute(
+      KVRequest(request.method, target, headers: headers, body: request.body), on: node,
+      deadline: .now() + .milliseconds(time), eventLoop: eventLoop)
+  }
+
+  /// The headers of the other node's answer, as this one gives them to its client.
+  func headers(of answer: KVResponse, isHead: Bool) -> HTTPHeaders {
+    var headers = HTTPHeaders()
+    for (name, value) in answer.headers
+    where !KVRequest.connectionHeaders.contains(name.lowercased())
+      && name.lowercased() != Self.hopsField.lowercased()
+    {
+      headers.add(name: name, value: value)
+    }
+    let status = Int(answer.status)
+    if isHead {
+      // Of what is not sent.
+      for length in answer.headers["Content-Length"] {
+        headers.add(name: "Content-Length", value: length)
+      }
+    } else if status >= 200, status != 204, status != 304 {
+      headers.add(name: "Content-Length", value: String(answer.body.readableBytes))
+    }
+    headers.add(name: Self.hopsField, value: address)
+    return headers
+  }
+}
+
+extension LoopState {
+  /// Hands the request of a lane on to another node.
+  ///
+  /// - Parameter retryUntil: what that node does not do yet it is asked for again until then.
+  func forward(
+    _ lane: StandardLane, to node: NodeAddress, waitMilliseconds: UInt64,
+    fields: [(name: String, value: String)] = [], retryUntil: NIODeadline = .now()
+  ) -> Handling {
+    guard let request = lane.request else { preconditionFailure("a lane that answers nothing") }
+    guard Forwarder.hops(of: request) < Forwarder.hopsMax else {
+      writeError(
+        "this request has come through \(Forwarder.hopsMax) nodes: do all of them have the same configuration?"
+      )
+      return .now(Answer(.loopDetected, .json))
+    }
+    self.node.forwarder.forward(
+      request, to: node, waitMilliseconds: waitMilliseconds, fields: fields, on: eventLoop
+    ).assumeIsolated().whenComplete { result in
+      guard lane.isOpen else { return }
+      if result.isNothingDone, !self.isDraining, .now() + Forwarder.retryPause < retryUntil {
+        self.eventLoop.assumeIsolated().scheduleTask(in: Forwarder.retryPause) {
+          guard lane.isOpen else { return }
+          lane.deliver(
+            self.forward(
+              lane, to: node, waitMilliseconds: waitMilliseconds, fields: fields,
+              retryUntil: retryUntil))
+        }
+        return
+      }
+      switch result {
+      case .success(let answer): lane.deliver(.forwarded(answer))
+      case .failure(let error): lane.deliver(.now(self.unreachable(node, error, request.method)))
+      }
+    }
+    return .later
+  }
+
+  private func unreachable(
+    _ node: NodeAddress, _ error: any Error, _ method: HTTPMethod
+  ) -> Answer {
+    let isUnsent = (error as? KVClientError).map { !$0.mayHaveBeenSent } ?? false
+    let isRead = method == .GET || method == .HEAD
+    let outcome = isUnsent ? ": nothing was done" : isRead ? "" : ": outcome unknown"
+    writeError("\(node) cannot be reached\(outcome). \(error)")
+    return Answer(.badGateway, .json)
+  }
+}
+
+extension Result<KVResponse, any Error> {
+  /// Whether it is certain that the request has changed nothing, and may be made again.
+  fileprivate var isNothingDone: Bool {
+    switch self {
+    case .success(let answer): answer.status == 503
+    case .failure(let error): (error as? KVClientError).map { !$0.mayHaveBeenSent } ?? false
+    }
+  }
+}
