@@ -24,6 +24,9 @@ final class NodeState: Sendable {
   let feedReaders: FeedReaders
   private let follower = Mutex<LogFollower?>(nil)
   let followers: Followers
+  /// It may have acknowledged what it does not have any more, and has not been up to date with a leader
+  /// since: its log was cut, or its directory was empty.
+  let lacks: Atomic<Bool>
   /// What the node calls itself.
   let id: String
 
@@ -38,6 +41,7 @@ final class NodeState: Sendable {
     self.address = address
     self.feedReaders = feedReaders
     id = configuration.id
+    lacks = Atomic(store.owesEpoch)
     followers = Followers(
       members: configuration.members, own: id,
       quorum: configuration.writeQuorum,
