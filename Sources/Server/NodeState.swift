@@ -28,6 +28,17 @@ final class NodeState: Sendable {
   /// The other members of the shard.
   let peers: [NodeAddress]
   let forwarder: Forwarder
+  /// It may have acknowledged what it does not have any more, and has not been up to date with a leader
+  /// since: its log was cut, or its directory was empty.
+  let lacks: Atomic<Bool>
+
+  /// Whether that is still so: what it had lost it has again once it has all that its leader has, or leads.
+  var mayLack: Bool {
+    guard lacks.load(ordering: .relaxed) else { return false }
+    guard isLeading || following?.hasCaughtUp == true else { return true }
+    lacks.store(false, ordering: .relaxed)
+    return false
+  }
   /// What the node calls itself.
   let id: String
 
@@ -45,6 +56,7 @@ final class NodeState: Sendable {
     self.address = address
     self.feedReaders = feedReaders
     id = configuration.id
+    lacks = Atomic(store.owesEpoch)
     followers = Followers(
       members: configuration.members, own: id,
       quorum: configuration.writeQuorum,

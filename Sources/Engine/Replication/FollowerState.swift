@@ -51,6 +51,9 @@ public struct FollowerState: Sendable {
   public private(set) var leaderEnd: (sequence: UInt64, atNanoseconds: UInt64)?
   /// When everything was applied here that the leader had then; nil before that ever was.
   public private(set) var currentAt: UInt64?
+  /// What the headers of frames and heartbeats say is confirmed: of this history, so that it is true
+  /// for whoever has it, whatever the epoch.
+  public private(set) var toldConfirmed: UInt64 = 0
   public private(set) var connections = 0
   private let origin: UInt64?
   private var failures = 0
@@ -114,7 +117,21 @@ public struct FollowerState: Sendable {
     return nil
   }
 
-  public mutating func frame(_ header: FrameHeader) { received = header.position }
+  public mutating func frame(_ header: FrameHeader) {
+    received = header.position
+    confirmed(header)
+  }
+
+  /// The leader's header says what is confirmed.
+  public mutating func confirmed(_ header: FrameHeader) {
+    toldConfirmed = max(toldConfirmed, header.confirmedSequence)
+  }
+
+  /// What is applied here, and known to be confirmed.
+  public var confirmed: UInt64 { min(toldConfirmed, applied.sequence) }
+
+  /// Everything was applied here once that the leader had: what this node may have lost before, too.
+  public var hasCaughtUp: Bool { currentAt != nil }
 
   /// The leader says where its log ends.
   public mutating func heartbeat(end sequence: UInt64, _ now: UInt64) {

@@ -81,6 +81,7 @@ public struct LeaderProgress: Sendable {
   /// Members first, in their order.
   private var replicas: [Replica]
   private var lastStream: UInt64 = 0
+  private var pledge: (epoch: Epoch, own: UInt64)?
 
   /// - Parameters:
   ///   - others: the members but this node.
@@ -202,15 +203,50 @@ public struct LeaderProgress: Sendable {
     }
   }
 
-  /// What a quorum of members has durable and applied.
-  public func confirmed(own: UInt64) -> UInt64 { number(confirmedBy: quorum, own: own) }
+  /// What a quorum of members has confirmed.
+  ///
+  /// - Parameter newest: as below.
+  public func confirmed(own: UInt64, since newest: EpochHistory.Start?) -> UInt64 {
+    number(confirmedBy: quorum, own: own, since: newest)
+  }
 
-  /// What so many members have durable and applied.
-  public func number(confirmedBy quorum: Int, own: UInt64) -> UInt64 {
-    var numbers = [own]
+  /// What so many members have durable and applied, where that is for good.
+  ///
+  /// Records of an older epoch are confirmed only together with the first one of the newest: until then
+  /// a node that has not these, but an epoch in between, may be promoted and take them back, however
+  /// many members have them (Ongaro and Ousterhout, "In Search of an Understandable Consensus
+  /// Algorithm", 2014, 5.4.2).
+  ///
+  /// - Parameter newest: the newest epoch in this node's log, as it is when this is asked:
+  ///   acknowledgements that were counted may be of that epoch.
+  /// - Returns: 0 as long as nothing is confirmed that way.
+  public func number(
+    confirmedBy quorum: Int, own: UInt64, since newest: EpochHistory.Start?
+  ) -> UInt64 {
+    guard quorum > 1 else { return own }
+    guard let newest else { return 0 }
+    var numbers = [counted(own, since: newest)]
     for replica in replicas where replica.isMember { numbers.append(replica.acknowledged ?? 0) }
     guard quorum <= numbers.count else { return 0 }
-    return numbers.sorted(by: >)[quorum - 1]
+    let number = numbers.sorted(by: >)[quorum - 1]
+    return number >= newest.firstSequence ? number : 0
+  }
+
+  /// Until an epoch that is not below its promise has come to this node's log, it stands for what it had
+  /// when it promised, and for nothing that it has got since.
+  private func counted(_ own: UInt64, since newest: EpochHistory.Start?) -> UInt64 {
+    guard let pledge else { return own }
+    if let newest, newest.epoch >= pledge.epoch { return own }
+    return min(own, pledge.own)
+  }
+
+  /// This node has promised an epoch.
+  ///
+  /// - Parameter own: what it had then; 0 where that is not known.
+  public mutating func pledged(
+    _ epoch: Epoch, own: UInt64, since newest: EpochHistory.Start?
+  ) {
+    pledge = (epoch, counted(own, since: newest))
   }
 
   /// Members whose stream has come to the end of the log, this node included: those that a write may wait

@@ -47,8 +47,8 @@ public struct Succession: Sendable {
     case create
     /// The log is this node's to go on with; in a new epoch, or in the running one.
     case lead(inNewEpoch: Bool)
-    /// The same, but first comes what that member has more of, up to that number.
-    case fetch(from: String, through: UInt64)
+    /// The same, but first comes what that member has more of, up to there.
+    case fetch(from: String, through: Standing)
     /// That node leads, or it led last and nobody has taken over.
     case follow(String)
   }
@@ -91,7 +91,7 @@ public struct Succession: Sendable {
     let best = related.filter { $0.standing != nil }
       .max { Standing.isLess($0.standing!, $1.standing!) }
     if let best, let theirs = best.standing, own.map({ Standing.isLess($0, theirs) }) ?? true {
-      return .fetch(from: best.address, through: theirs.sequence)
+      return .fetch(from: best.address, through: theirs)
     }
     return .lead(inNewEpoch: owesEpoch || newest.node != node)
   }

@@ -33,10 +33,7 @@ final class Acknowledger {
   }
 
   /// There is a new stream: the leader may not know anything.
-  func begin(at position: LogPosition) {
-    told = nil
-    applied(position)
-  }
+  func begin() { told = nil }
 
   /// Everything up to there is durable and applied here.
   func applied(_ position: LogPosition) {

@@ -18,6 +18,8 @@ struct FollowerReport: Sendable {
   /// What somebody has to look into.
   let alarm: String?
   let connections: Int
+  /// Everything was applied here once that the leader had.
+  let hasCaughtUp: Bool
   /// On the monotonic clock: when this node had all that the leader had then.
   private let currentAt: UInt64?
   /// On the same: when the leader said last where its log ends.
@@ -37,6 +39,7 @@ struct FollowerReport: Sendable {
     alarm = state.alarm
     connections = state.connections
     currentAt = state.currentAt
+    hasCaughtUp = state.hasCaughtUp
     self.state =
       switch state.phase {
       case .streaming: "streaming"

@@ -99,12 +99,30 @@ final class Followers: Sendable {
     let now = now
     let own = feed.end.sequence
     let (isTaken, confirmed) = change(id) { progress in
-      (progress.acknowledged(id, sequence, at: now), progress.confirmed(own: own))
+      (
+        progress.acknowledged(id, sequence, at: now),
+        progress.confirmed(own: own, since: newestEpoch)
+      )
     }
     acknowledgements.fire(sequence)
     if quorum > 1 { move(to: confirmed) }
     return isTaken
   }
+
+  /// The node that this one follows has said what is confirmed: so much of it is applied here.
+  func told(confirmed: UInt64) {
+    if quorum > 1 { move(to: confirmed) }
+  }
+
+  /// This node has promised an epoch.
+  ///
+  /// - Parameter own: what it had then; 0 where that is not known.
+  func pledged(_ epoch: Epoch, own: UInt64) {
+    progress.withLock { $0.pledged(epoch, own: own, since: newestEpoch) }
+  }
+
+  /// To be read behind what was acknowledged, so under the lock.
+  private var newestEpoch: EpochHistory.Start? { store.epochs.last }
 
   /// A write waits for what replicas acknowledge.
   func isAwaited() { awaitedAt.store(now, ordering: .relaxed) }
@@ -143,7 +161,7 @@ final class Followers: Sendable {
   /// What so many members have durable and applied, this node included.
   func number(confirmedBy members: Int) -> UInt64 {
     let own = feed.end.sequence
-    return progress.withLock { $0.number(confirmedBy: members, own: own) }
+    return progress.withLock { $0.number(confirmedBy: members, own: own, since: newestEpoch) }
   }
 
   /// How many members have that record durable and applied.

@@ -8,6 +8,8 @@ struct LifeOrder: Sendable {
     case promise(Epoch, origin: UInt64)
     /// Lead.
     case promote(isForced: Bool)
+    /// The same, for a node that may not lead without promises, as long as nobody else is to.
+    case stand
   }
 
   let kind: Kind
@@ -19,8 +21,8 @@ struct LifeOrder: Sendable {
 
 /// What came of it.
 enum LifeAnswer: Sendable {
-  /// The promise was given; what the node has.
-  case standing(Succession.Standing?, promised: Epoch)
+  /// The promise was given; what the node has, and whether that may be less than it has acknowledged.
+  case standing(Succession.Standing?, promised: Epoch, lacks: Bool)
   /// The node leads; nil of the promotion where it did before.
   case leads(Epoch, at: UInt64, Promotion?)
   /// Too few members can be reached, or have promised.

@@ -37,8 +37,10 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private let loop: any EventLoop
   private let logger: Logger
   private let metrics: ServerMetrics
+  private let followers: Followers
   private let acknowledger: Acknowledger
   private let ended: @Sendable (Ending) -> Void
+  private let promised: Epoch?
   private let latest: Mutex<FollowerReport>
 
   private var state: FollowerState
@@ -58,18 +60,22 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Where the state was found to be another than the leader's.
   private var differsAt: UInt64?
 
-  /// - Parameter ended: called once, on the event loop, when following cannot go on as it is.
+  /// - Parameters:
+  ///   - promised: the highest epoch that this node has promised: a new promise ends the following.
+  ///   - ended: called once, on the event loop, when following cannot go on as it is.
   init(
     _ leader: NodeAddress, id: String, node: NodeState, loop: any EventLoop, pool: KVPool,
-    ended: @escaping @Sendable (Ending) -> Void
+    promised: Epoch?, ended: @escaping @Sendable (Ending) -> Void
   ) {
     self.leader = leader
     self.id = id
     store = node.store
     metrics = node.metrics
+    followers = node.followers
     logger = node.logger
     self.loop = loop
     self.ended = ended
+    self.promised = promised
     let applied = store.feed.end
     state = FollowerState(
       applied: applied, origin: store.origin, now: Self.now, jitter: .random(in: 0 ... .max))
@@ -256,7 +262,10 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
         case .segment(let header):
           perform(state.opened(header, Self.now))
           // What a leader has heard does not outlive its process.
-          if channel != nil, state.applied.sequence > 0 { acknowledger.begin(at: state.applied) }
+          if channel != nil, state.applied.sequence > 0 {
+            acknowledger.begin()
+            acknowledge(state.applied)
+          }
         case .frame(let header):
           state.frame(header)
           stream.withFrame { gathered.append(header, $0) }
@@ -273,7 +282,12 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
 
   private func heartbeat(_ header: FrameHeader) {
     let told = stream.withRecords { DigestTold(parsing: $0) }
-    state.heartbeat(end: max(header.firstSequence - 1, told?.sequence ?? 0), Self.now)
+    // A sender that has been at work ever since the stream began does not say where its log ends.
+    if let told, told.sequence > 0 {
+      state.heartbeat(end: max(header.firstSequence - 1, told.sequence), Self.now)
+    }
+    state.confirmed(header)
+    followers.told(confirmed: state.confirmed)
     // Nothing is being applied: the digest is that of what is applied.
     if let told, !isShipping, gathered.isEmpty, told.sequence == state.applied.sequence,
       told.digest != store.index.digest(), differsAt != told.sequence
@@ -285,7 +299,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   }
 
   private func ship() {
-    guard !isShipping, !isShipDue, !gathered.isEmpty, let next = spare else { return }
+    guard !isStopped, !isShipping, !isShipDue, !gathered.isEmpty, let next = spare
+    else { return }
     let now = Self.now
     if !acknowledger.isAwaited, now < shippedAt + Self.batchPause,
       gathered.bytes < Self.gatheredBytesMax
@@ -308,6 +323,12 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     store.committer.ship(batch, for: self)
   }
 
+  private func acknowledge(_ position: LogPosition) {
+    guard Voter(promised: promised, logEpoch: position.epoch).acknowledges(position.epoch)
+    else { return }
+    acknowledger.applied(position)
+  }
+
   func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
     loop.execute { self.takeBack(batch, outcome) }
   }
@@ -320,14 +341,15 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     switch outcome {
     case .applied(let position):
       state.applied(position)
-      acknowledger.applied(position)
+      acknowledge(position)
     case .diskFull(let position):
       state.applied(position)
-      acknowledger.applied(position)
+      acknowledge(position)
       disconnect("there is no room on this node's disk")
     case .stopped:
       disconnect("this node's log takes nothing more")
     }
+    followers.told(confirmed: state.confirmed)
     guard !isStopped else { return }
     ship()
     if isReadHeld, gathered.bytes < Self.gatheredBytesMax {

@@ -27,15 +27,19 @@ extension NodeLife {
   func begin(_ held: NodeState?) async throws -> Turn {
     let own = held?.standing
     listener.entrance.standing = own.map { DoorStanding($0, number: succession.node) }
-    if let held, let promised = promise.withLock({ $0 }), promised > held.store.epoch {
+    // Who does not lead, whatever the others say, need not ask.
+    let alone = succession.verdict(own: own, owesEpoch: false, reports: [])
+    if let held, voter(held).waits {
       logger.notice(
-        "epoch \(promised.text) was promised, and has not begun here: this node waits for its leader"
+        "epoch \(voter(held).highest.text) was promised, and has not begun here: this node waits for its leader"
       )
+      // It was to lead itself: it stood, and was stopped.
+      if case .lead = alone, held.store.owesEpoch, voter(held).highest.node == succession.node {
+        return try await stand(held)
+      }
       try await show(held)
       return .waiting(held)
     }
-    // Who does not lead, whatever the others say, need not ask.
-    let alone = succession.verdict(own: own, owesEpoch: false, reports: [])
     // Nor does who was told whom to follow, even if the log's last epoch is its own.
     if case .follow(let address) = configuration.followedAddress.map({ .follow($0) }) ?? alone {
       let leader = try NodeAddress(parsing: address)
@@ -46,7 +50,7 @@ extension NodeLife {
     let quorum = configuration.writeQuorum
     let reports = try await MemberSurvey(members, pool).settle(
       within: Self.startMax, insistent: mayLack,
-      atLeast: mayLack && quorum > 1 ? configuration.members.count - quorum + 1 : 0, progress,
+      atLeast: own == nil && quorum > 1 ? configuration.members.count - quorum + 1 : 0, progress,
       logger)
     tell(reports, own)
     switch succession.verdict(
@@ -56,15 +60,25 @@ extension NodeLife {
       if let held { return try await lead(held, inNewEpoch: true) }
       return try await serve(try await open(.own))
     case .lead(let inNewEpoch):
+      if inNewEpoch, quorum > 1 { return try await stand(held!) }
       return try await lead(held!, inNewEpoch: inNewEpoch)
-    case .fetch(let address, let sequence):
-      let state = try await fetch(from: try NodeAddress(parsing: address), through: sequence, held)
-      return try await lead(state, inNewEpoch: true)
+    case .fetch(let address, let standing):
+      if own != nil, quorum > 1 { return try await stand(held!) }
+      let state = try await fetch(from: try NodeAddress(parsing: address), through: standing, held)
+      return quorum > 1 ? try await stand(state) : try await lead(state, inNewEpoch: true)
     case .follow(let address):
       let leader = try NodeAddress(parsing: address)
       guard let held else { return .copying(leader) }
       return .following(try await follow(leader, held))
     }
+  }
+
+  /// With a write quorum a new epoch takes promises, or it could end one that another node has been
+  /// promised meanwhile: this node waits for a leader like any other, and asks to be it.
+  func stand(_ state: NodeState) async throws -> Turn {
+    try await show(state)
+    stands.store(true, ordering: .relaxed)
+    return .waiting(state)
   }
 
   func tell(_ reports: [Succession.Report], _ own: Succession.Standing?) {
@@ -81,10 +95,10 @@ extension NodeLife {
 
   /// Gets what another member has more of than this node, which leads: it may have acknowledged it.
   func fetch(
-    from peer: NodeAddress, through sequence: UInt64, _ held: NodeState?
+    from peer: NodeAddress, through standing: Succession.Standing, _ held: NodeState?
   ) async throws -> NodeState {
     logger.notice(
-      "\(peer) has the log up to \(sequence), this node up to \(held?.store.feed.end.sequence ?? 0): what is missing is fetched before writes are taken"
+      "\(peer) has the log up to \(standing.sequence), this node up to \(held?.store.feed.end.sequence ?? 0): what is missing is fetched before writes are taken"
     )
     var held = held
     if let empty = held, empty.standing == nil {
@@ -102,7 +116,8 @@ extension NodeLife {
       }
       held = nil
       do {
-        guard let ending = try await chase(peer, state, through: sequence) else { return state }
+        let ending = try await chase(peer, state) { !Succession.Standing.isLess($0, standing) }
+        guard let ending else { return state }
         try close(state)
         try await prepare(for: ending, from: peer)
       } catch {
@@ -112,12 +127,16 @@ extension NodeLife {
     }
   }
 
-  /// Follows until that number is applied.
+  /// Follows until the log has come far enough.
   ///
-  /// - Parameter patience: for so long nothing may come; nil where it is waited for as long as it takes.
+  /// - Parameters:
+  ///   - patience: for so long nothing may come; nil where it is waited for as long as it takes.
+  ///   - isEnough: whether it has, of how far it is. A number alone does not say it: what is behind that
+  ///     may be of an older epoch.
   /// - Returns: why it ended before.
   func chase(
-    _ peer: NodeAddress, _ state: NodeState, through sequence: UInt64, patience: Duration? = nil
+    _ peer: NodeAddress, _ state: NodeState, patience: Duration? = nil,
+    until isEnough: (Succession.Standing) -> Bool
   ) async throws -> LogFollower.Ending? {
     let ended = Mutex<LogFollower.Ending?>(nil)
     let follower = follower(of: peer, state) { ending in ended.withLock { $0 = ending } }
@@ -125,7 +144,8 @@ extension NodeLife {
     var refused: String?
     var failure: (any Error)?
     var (last, movedAt) = (state.store.feed.end.sequence, ContinuousClock.now)
-    while refused == nil, failure == nil, ended.withLock({ $0 }) == nil, last < sequence {
+    func isReached() -> Bool { state.standing.map(isEnough) ?? false }
+    while refused == nil, failure == nil, ended.withLock({ $0 }) == nil, !isReached() {
       do {
         try progress.check()
         try await Task.sleep(for: .milliseconds(5))
@@ -135,13 +155,13 @@ extension NodeLife {
       let end = state.store.feed.end.sequence
       if end > last { (last, movedAt) = (end, .now) }
       refused = follower.report.alarm
-      if let patience, refused == nil, last < sequence, .now > movedAt + patience {
+      if let patience, refused == nil, .now > movedAt + patience {
         refused = "nothing came of it for \(patience)"
       }
     }
     try await follower.stop().get()
     if let failure { throw failure }
-    if let refused, last < sequence {
+    if let refused, !isReached() {
       throw NodeError.historyLost(address: configuration.address, peer: "\(peer)", reason: refused)
     }
     return ended.withLock { $0 }

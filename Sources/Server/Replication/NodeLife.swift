@@ -16,6 +16,7 @@ import WAL
 ///     following --another history--> rewound, or put away --> copying
 ///     following --another leads--> following
 ///     leading --a higher epoch--> following
+///     start --this node led last, and may lack something--> waiting --has enough promises--> leading
 ///     leading | following --promises an epoch--> waiting --that epoch leads--> following
 ///     following | waiting --is promoted--> leading
 ///
@@ -53,6 +54,8 @@ final class NodeLife: Sendable {
   let watched = Mutex<Watched?>(nil)
   /// As the note says.
   let promise = Mutex<Epoch?>(nil)
+  /// It asks for promises by itself.
+  let stands = Atomic(false)
 
   var id: String { configuration.id }
   var directory: CopyDirectory { CopyDirectory(configuration.dataDirectory) }
@@ -133,7 +136,10 @@ final class NodeLife: Sendable {
     let first = try await begin()
     if case .leading = first, members.isEmpty { return }
     tasks.withLock { tasks in
-      tasks = [Task { await self.live(first) }, Task { await self.watch() }]
+      tasks = [
+        Task { await self.live(first) }, Task { await self.watch() },
+        Task { await self.askForPromises() },
+      ]
     }
     // A leader that answers has what a small copy takes here within that time.
     let deadline = ContinuousClock.now + Self.startMax
@@ -165,8 +171,11 @@ final class NodeLife: Sendable {
       look(turn)
       do {
         if case .copying(let leader) = turn {
+          let isNew = try directory.isEmpty()
           let origin = try await bootstrap(from: leader)
-          turn = .following(try await follow(leader, try await open(.copy(origin: origin))))
+          let state = try await open(.copy(origin: origin))
+          if isNew { state.lacks.store(true, ordering: .relaxed) }
+          turn = .following(try await follow(leader, state))
           continue
         }
         guard let event = await inbox.next() else { break }
@@ -191,6 +200,8 @@ final class NodeLife: Sendable {
   }
 
   func handle(_ event: Event, _ turn: inout Turn) async throws {
+    // Noted before the follower may be another one.
+    _ = turn.state?.mayLack
     switch (event, turn) {
     case (.ended(let ending, let follower), .following(let following)):
       guard follower == ObjectIdentifier(following.follower) else { return }
@@ -199,18 +210,18 @@ final class NodeLife: Sendable {
       try await suspend(following)
       try await prepare(for: ending, from: following.leader)
     case (.leader(let leader, let epoch), .leading(let state)):
-      guard epoch > state.store.epoch else { return }
+      guard voter(state).yields(to: epoch) else { return }
       try state.store.follow()
       logger.notice(
         "\(leader) leads in epoch \(epoch.text), above this node's, which follows it from now on")
       turn = .following(try await follow(leader, state))
     case (.leader(let leader, let epoch), .following(let following)):
-      guard leader != following.leader, isHighEnough(epoch, following.state) else { return }
+      guard leader != following.leader, voter(following.state).follows(epoch) else { return }
       try await following.follower.stop().get()
       logger.notice("\(leader) leads now; it was \(following.leader)")
       turn = .following(try await follow(leader, following.state))
     case (.leader(let leader, let epoch), .waiting(let state)):
-      guard isHighEnough(epoch, state) else { return }
+      guard voter(state).follows(epoch) else { return }
       logger.notice("\(leader) leads, in epoch \(epoch.text)")
       turn = .following(try await follow(leader, state))
     case (.order(let order), _):
@@ -219,8 +230,8 @@ final class NodeLife: Sendable {
     }
   }
 
-  func isHighEnough(_ epoch: Epoch, _ state: NodeState) -> Bool {
-    epoch >= max(state.store.epoch, promise.withLock { $0 } ?? state.store.epoch)
+  func voter(_ state: NodeState) -> Voter {
+    Voter(promised: promise.withLock { $0 }, logEpoch: state.store.epoch)
   }
 
   func lead(_ state: NodeState, inNewEpoch: Bool) async throws -> Turn {
@@ -245,6 +256,8 @@ final class NodeLife: Sendable {
   func show(_ state: NodeState) async throws {
     guard self.state !== state else { return }
     state.obey { [inbox] in inbox.add(.order($0)) }
+    // Of what is here some may have come behind the promise.
+    if voter(state).waits { state.followers.pledged(voter(state).highest, own: 0) }
     do {
       try await listener.open(state)
     } catch {
@@ -262,6 +275,7 @@ final class NodeLife: Sendable {
       inbox.add(.ended(ending, of: identity.withLock { $0! }), isNeeded: true)
     }
     identity.withLock { $0 = ObjectIdentifier(follower) }
+    stands.store(false, ordering: .relaxed)
     try await show(state)
     follower.start()
     return Following(state: state, leader: leader, follower: follower)
@@ -273,8 +287,7 @@ final class NodeLife: Sendable {
   ) -> LogFollower {
     let follower = LogFollower(
       leader, id: id, node: state, loop: MultiThreadedEventLoopGroup.singleton.next(),
-      pool: acknowledgementPool,
-      ended: ended)
+      pool: acknowledgementPool, promised: promise.withLock { $0 }, ended: ended)
     state.follow(follower)
     return follower
   }

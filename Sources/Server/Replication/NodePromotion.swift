@@ -16,6 +16,11 @@ extension NodeLife {
         order.answer(try await give(epoch, origin, state, &turn))
       case .promote(let isForced):
         order.answer(try await promote(state, isForced, &turn))
+      case .stand:
+        guard case .waiting = turn, stands.load(ordering: .relaxed) else {
+          return order.refuse("another node is to lead")
+        }
+        order.answer(try await promote(state, false, &turn))
       }
     } catch {
       order.refuse("\(error)")
@@ -31,18 +36,17 @@ extension NodeLife {
     guard origin == store.origin else {
       return .refused("this node's log is another one: \(hexadecimal(store.origin))", nil)
     }
-    if case .following(let following) = turn, store.owesEpoch,
-      following.follower.report.leaderEnd == nil
-    {
-      return .refused("this node had to cut its log, and has not fetched that again yet", nil)
-    }
-    let voter = Voter(promised: promise.withLock { $0 }, logEpoch: store.epoch)
+    let voter = voter(state)
     guard voter.promises(epoch) else {
       return .refused("epoch \(voter.highest.text) is known here", voter.highest)
     }
+    stands.store(false, ordering: .relaxed)
+    let lacks = state.mayLack
     try await pledge(epoch, &turn, state)
-    logger.notice("promised epoch \(epoch.text), at \(store.feed.end.sequence)")
-    return .standing(state.standing, promised: epoch)
+    logger.notice(
+      "promised epoch \(epoch.text), at \(store.feed.end.sequence)\(lacks ? ", with less than this node may have acknowledged" : "")"
+    )
+    return .standing(state.standing, promised: epoch, lacks: lacks)
   }
 
   func pledge(
@@ -54,8 +58,21 @@ extension NodeLife {
     // Behind what the committer has: what was acknowledged is part of what is told.
     try state.store.follow()
     state.follow(nil)
+    state.followers.pledged(epoch, own: state.store.feed.end.sequence)
     turn = .waiting(state)
     look(turn)
+  }
+
+  /// How the others stand, and what epochs they know of, promised ones too.
+  private func known(to store: Store) async -> ([Succession.Report], [Epoch]) {
+    async let answers = PromiseCollector(members, pool)
+      .ask(for: Promotion.question, origin: store.origin, seconds: 1)
+    let reports = await MemberSurvey(members, pool).ask()
+      .filter { $0.standing?.origin == store.origin }
+    let promised: [Epoch] = await answers.compactMap {
+      if case .refused(let highest) = $0.1 { highest } else { nil }
+    }
+    return (reports, reports.compactMap { $0.standing?.epoch } + promised)
   }
 
   /// Has this node lead: see `Promotion`.
@@ -63,7 +80,6 @@ extension NodeLife {
     _ state: NodeState, _ isForced: Bool, _ turn: inout Turn
   ) async throws -> LifeAnswer {
     let store = state.store
-    if case .leading = turn { return .leads(store.epoch, at: store.feed.end.sequence, nil) }
     guard configuration.followedAddress == nil,
       configuration.members.contains(where: { $0.id == id })
     else {
@@ -71,12 +87,14 @@ extension NodeLife {
         "this node is no member of the shard: the configuration does not name it", nil)
     }
     guard let standing = state.standing else { return .refused("this node has no data yet", nil) }
-    let reports = await MemberSurvey(members, pool).ask()
-      .filter { $0.standing?.origin == store.origin }
+    let (reports, known) = await known(to: store)
+    // What others have promised since ends this node's leading, and nothing else does.
+    if case .leading = turn, known.allSatisfy({ $0 <= store.epoch }) {
+      return .leads(store.epoch, at: store.feed.end.sequence, nil)
+    }
     var promotion = Promotion(
-      own: standing, node: succession.node,
-      known: reports.compactMap { $0.standing?.epoch }
-        + [promise.withLock { $0 }].compactMap(\.self),
+      own: standing, mayLack: state.mayLack, node: succession.node,
+      known: known + [promise.withLock { $0 }].compactMap(\.self),
       memberCount: configuration.members.count, writeQuorum: configuration.writeQuorum)
     // Nobody is disturbed where it cannot come to anything.
     guard isForced || 1 + reports.count >= promotion.neededPromises else {
@@ -87,7 +105,8 @@ extension NodeLife {
       .ask(for: promotion.epoch, origin: store.origin)
     {
       switch answer {
-      case .promised(let standing): promotion.promised(by: "\(address)", standing)
+      case .promised(let standing, let mayLack):
+        promotion.promised(by: "\(address)", standing, mayLack: mayLack)
       case .refused(let highest): promotion.refused(highest)
       case .silent: break
       }
@@ -101,9 +120,10 @@ extension NodeLife {
     if let best = promotion.best {
       let peer = try NodeAddress(parsing: best.address)
       logger.notice("\(peer) has the log up to \(best.standing.sequence): it is fetched first")
-      if let ending = try await chase(
-        peer, state, through: best.standing.sequence, patience: Self.promotionPatience)
-      {
+      let ending = try await chase(peer, state, patience: Self.promotionPatience) {
+        promotion.isReached(by: $0)
+      }
+      if let ending {
         turn = .copying(peer)
         try await suspend(state)
         try await prepare(for: ending, from: peer)
@@ -112,12 +132,45 @@ extension NodeLife {
           nil)
       }
     }
-    try store.lead(epoch: promotion.epoch.number, reason: .promoted)
+    guard let reached = state.standing, promotion.mayBegin(behind: reached) else {
+      return .refused("epoch \(store.epoch.text) has begun meanwhile", store.epoch)
+    }
+    try store.lead(
+      epoch: promotion.epoch.number,
+      reason: stands.exchange(false, ordering: .relaxed) ? .recovered : .promoted)
     state.follow(nil)
     turn = .leading(state)
+    noteCaughtUp(turn)
     logger.notice(
       "leads in epoch \(store.epoch.text), which begins at \(store.feed.end.sequence): \(promotion.promises) of \(promotion.memberCount) members have promised it"
     )
     return .leads(store.epoch, at: store.feed.end.sequence, promotion)
+  }
+
+  // MARK: - By itself
+
+  /// Asks for promises until this node leads, or somebody else does, or is to.
+  func askForPromises() async {
+    var isSaid = false
+    while !Task.isCancelled, stands.load(ordering: .relaxed) {
+      let obstacle: String? = await withCheckedContinuation { continuation in
+        let order = LifeOrder(kind: .stand) { answer in
+          switch answer {
+          case .leads, .standing: continuation.resume(returning: nil)
+          case .refused(let reason, _): continuation.resume(returning: reason)
+          case .tooFew(let promotion, let reached):
+            continuation.resume(
+              returning: "\(reached) of \(promotion.memberCount) members can be had")
+          }
+        }
+        if !inbox.add(.order(order)) { continuation.resume(returning: nil) }
+      }
+      if let obstacle, !isSaid {
+        logger.warning("it cannot lead yet, and asks again and again: \(obstacle)")
+        isSaid = true
+      }
+      // Two that stand at once do not get in one another's way for long.
+      try? await Task.sleep(for: .milliseconds(.random(in: 500...1_500)))
+    }
   }
 }

@@ -51,11 +51,11 @@ extension LoopState {
 
   private func say(_ answer: LifeAnswer) -> Answer {
     switch answer {
-    case .standing(let standing, let promised):
+    case .standing(let standing, let promised, let lacks):
       body.writeString(
         "{\"promised\":\"\(promised.text)\",\"origin\":\"\(hexadecimal(store.origin))\",\"epoch\":\""
-          + "\(standing?.epoch.text ?? LogPosition.start.epoch.text)\",\"sequence\":\(standing?.sequence ?? 0)}"
-      )
+          + "\(standing?.epoch.text ?? LogPosition.start.epoch.text)\",\"sequence\":\(standing?.sequence ?? 0)"
+          + (lacks ? ",\"lacks\":true}" : "}"))
       return Answer(.ok, .json)
     case .leads(let epoch, let sequence, let promotion):
       body.writeString(

@@ -54,6 +54,8 @@ final class ReadQuorums {
   private let node: NodeState
   private let peers: [Peer]
   private let isMember: Bool
+  /// Whether what this node has counts.
+  private var isCounting: Bool { isMember && !node.mayLack }
   private var reads: [ObjectIdentifier: Read] = [:]
 
   init(eventLoop: any EventLoop, node: NodeState) {
@@ -67,7 +69,7 @@ final class ReadQuorums {
 
   /// Calls `action`, in a later turn, with who answers a read that asks so many members.
   func ask(_ wanted: Int, within time: TimeAmount, _ action: @escaping (Verdict) -> Void) {
-    let read = Read(wanted: wanted, open: peers.count, isCounting: isMember, action: action)
+    let read = Read(wanted: wanted, open: peers.count, isCounting: isCounting, action: action)
     reads[ObjectIdentifier(read)] = read
     read.timer = eventLoop.assumeIsolated().scheduleTask(in: time) {
       self.end(read, .tooFew(read.answers))
@@ -117,7 +119,7 @@ final class ReadQuorums {
     }
     if read.answers >= read.wanted {
       // This node's own position is that of now, which has all that it had when the read began.
-      let own = isMember ? node.position : nil
+      let own = isCounting ? node.position : nil
       guard let best = read.best,
         own.map({ Succession.Standing.isLess($0, best.standing) }) ?? true
       else { return end(read, .here) }
@@ -157,11 +159,12 @@ struct NodePosition {
 }
 
 extension LoopState {
-  /// Tells how far this node is: durable and applied.
+  /// Tells how far this node is, durable and applied; not where that does not stand for what it has
+  /// acknowledged.
   func position(_ lane: StandardLane) -> Handling {
     lane.isFor(.position)
-    guard let standing = node.position else {
-      return .now(unavailable("this node has no log yet"))
+    guard let standing = node.position, !node.mayLack else {
+      return .now(unavailable("this node may lack what it has acknowledged"))
     }
     body.writeString(NodePosition.text(standing))
     return .now(Answer(.ok))

@@ -91,6 +91,26 @@ struct FollowerStateTests {
       crc: UInt32(position.sequence + 1) &* 31, recordBytes: 8)
   }
 
+  @Test("what is confirmed is what headers say, as far as it is applied here")
+  func confirmed() {
+    var state = Self.streaming()
+    #expect(state.confirmed == 0 && !state.hasCaughtUp)
+    var header = frame(behind: Self.position(10))
+    header.confirmedSequence = 9
+    state.frame(header)
+    #expect(state.confirmed == 9)
+    header.confirmedSequence = 11
+    state.confirmed(header)
+    state.heartbeat(end: 11, 0)
+    #expect(state.confirmed == 10 && !state.hasCaughtUp)
+    state.applied(header.position)
+    #expect(state.confirmed == 11 && state.hasCaughtUp)
+    // An older frame of the same history says less.
+    header.confirmedSequence = 8
+    state.confirmed(header)
+    #expect(state.confirmed == 11)
+  }
+
   @Test("waits longer after each failure, up to a bound, and not as long as others do")
   func backoff() {
     var state = Self.state()

@@ -1,6 +1,7 @@
 import Engine
 import SimulatedDisk
 import Testing
+import WAL
 
 @Suite("What a leader knows of its followers") struct LeaderProgressTests {
   private static let second: UInt64 = 1_000_000_000
@@ -9,6 +10,10 @@ import Testing
     LeaderProgress(
       others: members.map { LeaderProgress.Peer(id: $0, address: "\($0):1") }, quorum: quorum,
       copySeconds: 120)
+  }
+
+  private static func epoch(_ number: UInt64, at first: UInt64) -> EpochHistory.Start {
+    EpochHistory.Start(epoch: Epoch(number: number, node: 1), firstSequence: first)
   }
 
   private static func rows(_ leader: LeaderProgress, at now: UInt64 = 0) -> [String: LeaderProgress
@@ -33,7 +38,7 @@ import Testing
     let leader = Self.leader(quorum: 1)
     #expect(
       leader.needed(isLeading: true) == nil && leader.memberCount == 1
-        && leader.confirmed(own: 9) == 9)
+        && leader.confirmed(own: 9, since: Self.epoch(1, at: 1)) == 9)
     #expect(leader.count(having: 9, own: 9) == 1 && leader.count(having: 10, own: 9) == 0)
   }
 
@@ -74,14 +79,20 @@ import Testing
   @Test("an acknowledgement counts for what it says and nothing less, in whatever order they come")
   func acknowledgements() {
     var leader = Self.leader("a", "b")
-    #expect(leader.count(having: 10, own: 12) == 1 && leader.confirmed(own: 12) == 0)
+    #expect(
+      leader.count(having: 10, own: 12) == 1
+        && leader.confirmed(own: 12, since: Self.epoch(1, at: 1)) == 0)
     leader.acknowledge("a", 10)
     #expect(leader.count(having: 10, own: 12) == 2 && leader.count(having: 11, own: 12) == 1)
-    #expect(leader.confirmed(own: 12) == 10)
+    #expect(leader.confirmed(own: 12, since: Self.epoch(1, at: 1)) == 10)
     leader.acknowledge("a", 7)
-    #expect(leader.count(having: 10, own: 12) == 2 && leader.confirmed(own: 12) == 10)
+    #expect(
+      leader.count(having: 10, own: 12) == 2
+        && leader.confirmed(own: 12, since: Self.epoch(1, at: 1)) == 10)
     leader.acknowledge("b", 12)
-    #expect(leader.count(having: 10, own: 12) == 3 && leader.confirmed(own: 12) == 12)
+    #expect(
+      leader.count(having: 10, own: 12) == 3
+        && leader.confirmed(own: 12, since: Self.epoch(1, at: 1)) == 12)
     #expect(leader.needed(isLeading: true) == 10)
     #expect(Self.rows(leader)["a"]?.durable == 10 && Self.rows(leader)["a"]?.lag.records == 990)
   }
@@ -90,10 +101,44 @@ import Testing
   func quorums() {
     var leader = Self.leader("a", "b", quorum: 3)
     leader.acknowledge("a", 10)
-    #expect(leader.confirmed(own: 12) == 0)
+    #expect(leader.confirmed(own: 12, since: Self.epoch(1, at: 1)) == 0)
     leader.acknowledge("b", 4)
-    #expect(leader.confirmed(own: 12) == 4)
-    #expect(Self.leader("a", quorum: 3).confirmed(own: 12) == 0)
+    #expect(leader.confirmed(own: 12, since: Self.epoch(1, at: 1)) == 4)
+    #expect(Self.leader("a", quorum: 3).confirmed(own: 12, since: Self.epoch(1, at: 1)) == 0)
+  }
+
+  @Test(
+    "what is of an older epoch is confirmed with the first record of the newest, and not before")
+  func olderEpochs() {
+    var leader = Self.leader("a", "b")
+    leader.acknowledge("a", 10)
+    #expect(leader.confirmed(own: 12, since: Self.epoch(1, at: 5)) == 10)
+    // It has begun an epoch at 11, and members have all that is before.
+    #expect(leader.confirmed(own: 12, since: Self.epoch(1, at: 11)) == 0)
+    #expect(leader.number(confirmedBy: 2, own: 12, since: Self.epoch(1, at: 11)) == 0)
+    #expect(leader.number(confirmedBy: 1, own: 12, since: Self.epoch(1, at: 11)) == 12)
+    leader.acknowledge("b", 11)
+    #expect(leader.confirmed(own: 12, since: Self.epoch(1, at: 11)) == 11)
+    #expect(leader.number(confirmedBy: 3, own: 12, since: Self.epoch(1, at: 11)) == 0)
+    leader.acknowledge("a", 12)
+    #expect(leader.number(confirmedBy: 3, own: 12, since: Self.epoch(1, at: 11)) == 11)
+  }
+
+  @Test(
+    "who has promised an epoch stands for what it had then, until that or a higher one has begun")
+  func pledged() {
+    var leader = Self.leader("a", "b")
+    leader.acknowledge("a", 20)
+    #expect(leader.confirmed(own: 12, since: Self.epoch(1, at: 1)) == 12)
+    leader.pledged(Epoch(number: 4, node: 1), own: 12, since: Self.epoch(1, at: 1))
+    #expect(leader.confirmed(own: 18, since: Self.epoch(1, at: 1)) == 12)
+    // What was had before the second promise came behind the first.
+    leader.pledged(Epoch(number: 5, node: 1), own: 18, since: Self.epoch(3, at: 11))
+    #expect(leader.confirmed(own: 18, since: Self.epoch(3, at: 11)) == 12)
+    #expect(leader.confirmed(own: 19, since: Self.epoch(5, at: 19)) == 19)
+    leader.pledged(Epoch(number: 6, node: 1), own: 19, since: Self.epoch(5, at: 19))
+    #expect(leader.confirmed(own: 30, since: Self.epoch(5, at: 19)) == 19)
+    #expect(leader.number(confirmedBy: 2, own: 30, since: nil) == 0)
   }
 
   @Test("who asks for what it has acknowledged has lost it, and counts no more")
@@ -114,7 +159,9 @@ import Testing
     let stream = try leader.open("guest", from: 11, at: 0)
     leader.caughtUp(stream)
     leader.acknowledge("guest", 30)
-    #expect(leader.count(having: 30, own: 30) == 1 && leader.confirmed(own: 30) == 20)
+    #expect(
+      leader.count(having: 30, own: 30) == 1
+        && leader.confirmed(own: 30, since: Self.epoch(1, at: 1)) == 20)
     #expect(leader.streamingCount == 1 && leader.memberCount == 2)
     let row = try #require(Self.rows(leader)["guest"])
     #expect(row.address == nil && !row.isMember && row.durable == 30 && row.state == .streaming)
@@ -198,7 +245,7 @@ import Testing
           leader.count(having: sequence, own: own) == numbers.count { $0 >= sequence && $0 > 0 }
             || sequence == 0)
       }
-      #expect(leader.confirmed(own: own) == numbers.sorted(by: >)[2])
+      #expect(leader.confirmed(own: own, since: Self.epoch(1, at: 1)) == numbers.sorted(by: >)[2])
     }
   }
 

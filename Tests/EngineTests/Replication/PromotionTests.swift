@@ -69,6 +69,58 @@ import WAL
     #expect(promotion.best?.address == "d")
   }
 
+  @Test("a longer log of an older epoch is not enough: what is missing is had from the other one")
+  func reached() {
+    var promotion = Promotion(
+      own: Self.standing(1, 20), node: 9, known: [], memberCount: 3, writeQuorum: 2)
+    promotion.promised(by: "b", Self.standing(2, 15))
+    #expect(promotion.best?.address == "b")
+    #expect(!promotion.isReached(by: Self.standing(1, 20)))
+    #expect(!promotion.isReached(by: Self.standing(2, 14)))
+    #expect(promotion.isReached(by: Self.standing(2, 15)))
+    promotion = Promotion(
+      own: Self.standing(1, 20), node: 9, known: [Self.epoch(2)], memberCount: 3, writeQuorum: 2)
+    promotion.promised(by: "b", Self.standing(2, 15))
+    #expect(!promotion.mayBegin(behind: Self.standing(1, 20)))
+    #expect(promotion.mayBegin(behind: Self.standing(2, 16)))
+    // Whom it has fetched from followed a leader of a higher epoch meanwhile.
+    #expect(promotion.epoch == Self.epoch(3, 9))
+    #expect(!promotion.mayBegin(behind: Self.standing(4, 30)))
+    #expect(!promotion.mayBegin(behind: Self.standing(2, 16, origin: 8)))
+  }
+
+  @Test("a log that was cut does not stand for what it had, unless it is all there is")
+  func cutLogs() {
+    var promotion = Promotion(
+      own: Self.standing(1, 20), mayLack: true, node: 9, known: [], memberCount: 3, writeQuorum: 2)
+    promotion.promised(by: "b", Self.standing(1, 15))
+    promotion.promised(by: "b", Self.standing(1, 15))
+    #expect(promotion.promises == 2 && promotion.surePromises == 1 && !promotion.isEnough)
+    var other = promotion
+    promotion.promised(by: "c", Self.standing(1, 16))
+    #expect(promotion.surePromises == 2 && promotion.isEnough)
+    // All have lost power.
+    other.promised(by: "c", Self.standing(1, 16), mayLack: true)
+    #expect(other.surePromises == 1 && other.promises == 3 && other.isEnough)
+    let alone = Promotion(
+      own: Self.standing(1, 20), mayLack: true, node: 9, known: [], memberCount: 3, writeQuorum: 1)
+    #expect(alone.isEnough)
+  }
+
+  @Test("nobody promises the question, and who leads makes room for a higher epoch only")
+  func questions() {
+    let empty = Voter(promised: nil, logEpoch: LogPosition.start.epoch)
+    #expect(!empty.promises(Promotion.question) && empty.promises(Self.epoch(1, 1)))
+    let leader = Voter(promised: Self.epoch(2, 3), logEpoch: Self.epoch(2, 3))
+    #expect(!leader.waits && leader.follows(Self.epoch(2, 3)) && !leader.follows(Self.epoch(2, 2)))
+    #expect(!leader.yields(to: Self.epoch(2, 3)) && leader.yields(to: Self.epoch(2, 4)))
+    let bound = Voter(promised: Self.epoch(4), logEpoch: Self.epoch(2))
+    #expect(bound.waits && !bound.follows(Self.epoch(3)) && bound.follows(Self.epoch(4)))
+    #expect(!bound.yields(to: Self.epoch(3)) && bound.yields(to: Self.epoch(5)))
+    #expect(!bound.acknowledges(Self.epoch(3)) && bound.acknowledges(Self.epoch(4)))
+    #expect(empty.acknowledges(Self.epoch(1)))
+  }
+
   @Test("whoever refuses says what it knows")
   func refused() {
     var promotion = Promotion(

@@ -56,14 +56,14 @@ import WAL
       for owesEpoch in [true, false] {
         #expect(
           a.verdict(own: own, owesEpoch: owesEpoch, reports: reports)
-            == .fetch(from: "c", through: 14))
+            == .fetch(from: "c", through: standing(1, "a", 14)))
       }
     }
     // A shorter log of a higher epoch is more.
     let higher = reports + [report("b", standing(2, "a", 11))]
     #expect(
       a.verdict(own: standing(1, "a", 20), owesEpoch: false, reports: higher)
-        == .fetch(from: "b", through: 11))
+        == .fetch(from: "b", through: standing(2, "a", 11)))
   }
 
   @Test("has a node follow who leads in the highest epoch, the configured leader too")
