@@ -3,7 +3,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
-  case status, health, ready, metrics, snapshot, snapshotFile, promote, repair, diverged
+  case status, health, ready, metrics, snapshot, snapshotFile, promote, announce, repair, diverged
   case other
 
   /// In metrics and logs.
@@ -32,6 +32,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .snapshot: "snapshot"
     case .snapshotFile: "snapshot_file"
     case .promote: "promote"
+    case .announce: "announce"
     case .repair: "repair"
     case .diverged: "diverged"
     case .other: "other"

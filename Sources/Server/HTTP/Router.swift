@@ -27,7 +27,8 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise, repair, diverged
+    case status, health, ready, metrics, makeSnapshot, snapshot, promote, promise, announce, repair,
+      diverged
     case watch, logStream, acknowledgement
     case replaced
     case unknown
@@ -47,6 +48,7 @@ extension LoopState {
       case Paths.makeSnapshot: self = .makeSnapshot
       case Paths.promote: self = .promote
       case Paths.promise: self = .promise
+      case Paths.announce: self = .announce
       case Paths.snapshot: self = .snapshot
       case Paths.repair: self = .repair
       case Paths.diverged: self = .diverged
@@ -73,7 +75,7 @@ extension LoopState {
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .repair: "POST"
+      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .announce, .repair: "POST"
       case .replaced, .unknown: ""
       }
     }
@@ -92,7 +94,7 @@ extension LoopState {
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
         (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.promote, .POST),
-        (.promise, .POST), (.repair, .POST), (.replaced, _),
+        (.promise, .POST), (.announce, .POST), (.repair, .POST), (.replaced, _),
         (.unknown, _):
         true
       default: false
@@ -120,6 +122,7 @@ extension LoopState {
     static let makeSnapshot = Array("/admin/snapshot".utf8)
     static let promote = Array("/admin/promote".utf8)
     static let promise = Array("/admin/promise".utf8)
+    static let announce = Array("/admin/announce".utf8)
     static let repair = Array("/admin/repair".utf8)
     static let getPrefix = Array("/get/".utf8)
     static let localReadPrefix = Array("/local_read/".utf8)
@@ -174,6 +177,7 @@ extension LoopState {
     case .makeSnapshot: return makeSnapshot(lane)
     case .promote: return promote(query, lane)
     case .promise: return promise(query, lane)
+    case .announce: return announced(query, lane)
     case .snapshot: return snapshot(request, query, lane)
     case .repair: return repair(lane)
     case .diverged: return diverged(query, lane)

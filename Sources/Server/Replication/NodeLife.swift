@@ -131,10 +131,19 @@ final class NodeLife: Sendable {
   ///
   /// - Throws: what is wrong with the data.
   func start() async throws {
-    let first = try await begin()
+    if let membership = configuration.announcement {
+      tasks.withLock { $0 = [Task { await self.announce(membership) }] }
+    }
+    let first: Turn
+    do {
+      first = try await begin()
+    } catch {
+      try await stop()
+      throw error
+    }
     if case .leading = first, members.isEmpty { return }
     tasks.withLock { tasks in
-      tasks = [Task { await self.live(first) }, Task { await self.watch() }]
+      tasks += [Task { await self.live(first) }, Task { await self.watch() }]
     }
     // A leader that answers has what a small copy takes here within that time.
     let deadline = ContinuousClock.now + Self.startMax
