@@ -28,7 +28,7 @@ public struct Announcement: Hashable, Sendable {
   }
 
   /// Reads what `text` writes.
-  init(_ text: some Collection<UInt8>) throws(Refusal) {
+  package init(_ text: some Collection<UInt8>) throws(Refusal) {
     guard let query = Parameters(text) else {
       throw Refusal(description: "bad percent-encoding")
     }
@@ -40,7 +40,8 @@ public struct Announcement: Hashable, Sendable {
       let replicas = query.text("replicas"), let writeQuorum = query.text("w").flatMap({ Int($0) }),
       let readQuorum = query.text("r").flatMap({ Int($0) })
     else {
-      throw Refusal(description: "as, leader, replicas, w and r are needed, the last two as numbers")
+      throw Refusal(
+        description: "as, leader, replicas, w and r are needed, the last two as numbers")
     }
     do throws(ShardMapError) {
       membership = try Membership(
@@ -53,16 +54,19 @@ public struct Announcement: Hashable, Sendable {
       throw Refusal(description: "as must be one of the replicas")
     }
     self.addressee = addressee
-    switch (query.text("origin").map { UInt64($0, radix: 16) }, query.text("epoch").map { Epoch($0[...]) }) {
+    switch (
+      query.text("origin").map { UInt64($0, radix: 16) }, query.text("epoch").map { Epoch($0[...]) }
+    ) {
     case (nil, nil): history = nil
     case (let origin??, let epoch??): history = History(origin: origin, epoch: epoch)
     default:
-      throw Refusal(description: "origin must be 16 hex digits, epoch a number, a dash and 16 hex digits")
+      throw Refusal(
+        description: "origin must be 16 hex digits, epoch a number, a dash and 16 hex digits")
     }
   }
 
   /// A query.
-  var text: String {
+  package var text: String {
     let replicas = membership.replicas.joined(separator: ",")
     var text =
       "as=\(PercentEncoding.encode(addressee))&leader=\(PercentEncoding.encode(membership.leader))"

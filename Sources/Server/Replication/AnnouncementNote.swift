@@ -33,9 +33,9 @@ public struct AnnouncementNote: Sendable {
   /// Nil where there is none, where it cannot be read as one, and where there is no data yet: who has
   /// nothing follows whoever announces itself first.
   public func read() throws(WALError) -> Announcement? {
-    guard try !CopyDirectory(directory, fileSystem: fileSystem).isEmpty() else { return nil }
     let bytes: [UInt8]
     do {
+      guard try !CopyDirectory(directory, fileSystem: fileSystem).isEmpty() else { return nil }
       bytes = try fileSystem.open(path, .readOnly).bytes(count: Self.bytesMax)
     } catch {
       guard error.isNotFound else { throw error }

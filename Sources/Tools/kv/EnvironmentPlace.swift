@@ -38,7 +38,10 @@ enum EnvironmentPlace {
     guard !text.isEmpty else { return [] }
     return try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
       do {
-        return try NodeAddress(parsing: word.trimmingBlanks)
+        let address = word.trimmingBlanks
+        let isURL = address.contains("://")
+        return try NodeAddress(
+          parsing: !isURL && address.hasSuffix("/") ? String(address.dropLast()) : address)
       } catch {
         throw ValidationError("FOLLOWER_URLS: \(error)")
       }
