@@ -11,6 +11,7 @@ ARGS ?=
 # A leader at 127.0.0.1:8080 and two replicas, their data below ./data. Ctrl-C stops them.
 run: setup
 	$(SWIFT) build $(RELEASE) --product kv
+	$(SWIFT) build $(RELEASE) --product wal-dump
 	exec .build/release/kv cluster --config-file one-shard.json -- $(ARGS)
 
 # Five nodes, ports 8080 to 8084: writes wait for W of them, reads ask R. Their data is below ./data, too.
