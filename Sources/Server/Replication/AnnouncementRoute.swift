@@ -27,6 +27,12 @@ extension LoopState {
           "this node has the log \(hexadecimal(store.origin)), in epoch \(store.epoch.text): it takes "
             + "no other, and no older one"))
     }
+    // A leader that has moved does not answer where it was.
+    if let known = node.configuration.announcement, known.leader != told.membership.leader,
+      let following = node.following, following.trouble == nil, following.leaderEnd != nil
+    {
+      return .now(notTaken("this node follows \(following.leader), and hears of it"))
+    }
     node.logger.notice(
       "\(told.membership.leader) announces another shard than before: this node starts anew")
     change(told)

@@ -174,7 +174,8 @@ final class NodeLife: Sendable {
     while !Task.isCancelled {
       look(turn)
       do {
-        if case .copying(let leader) = turn {
+        if case .copying(let named) = turn {
+          let leader = try await leaderToCopy(named)
           let origin = try await bootstrap(from: leader)
           turn = .following(try await follow(leader, try await open(.copy(origin: origin))))
           continue

@@ -106,10 +106,10 @@ extension NodeProcessTests {
 
     @Test("nodes that are killed and started again go on, and a follower knows its shard by itself")
     func restarts() async throws {
-      var leader = try await ServedNode.start(leader(of: [1, 2], w: 2))
       var followers = [
         try await ServedNode.start(settings[1]), try await ServedNode.start(settings[2]),
       ]
+      var leader = try await ServedNode.start(leader(of: [1, 2], w: 2))
       try await ReplicaSet.awaitStreaming(leader, count: 2)
       try await Self.write("one", "1", at: leader)
       for number in [1, 2] { try await Self.awaitValue("1", of: "one", at: settings[number]) }
@@ -182,18 +182,27 @@ extension NodeProcessTests {
       try await ReplicaSet.awaitStreaming(leader, count: 1)
       try await Self.write("key", "mine", at: leader)
       try await Self.awaitValue("mine", of: "key", at: settings[1])
-      var other = ServedNode.Settings(in: directory, data: directory.path("other"))
-      other.environment = [
-        "NODE_TYPE": "leader", "FOLLOWER_URLS": "\(settings[1].address)",
-      ]
-      let stranger = try await ServedNode.start(other)
-      try await Self.write("key", "theirs", at: stranger)
-      _ = try await stranger.process.errors {
-        $0.contains("\(follower.address) does not follow this node: this node has the log ")
+      // One that has a log of its own; and one that has nothing, and takes a copy of what is there.
+      for (name, words) in [("own", "this node has the log "), ("copied", "this node follows ")] {
+        var other = ServedNode.Settings(in: directory, data: directory.path(name))
+        if name == "own" {
+          let alone = try await ServedNode.start(other)
+          try await Self.write("key", "theirs", at: alone)
+          try await alone.stop()
+        }
+        other.environment = [
+          "NODE_TYPE": "leader", "FOLLOWER_URLS": "\(settings[1].address)",
+        ]
+        let stranger = try await ServedNode.start(other)
+        _ = try await stranger.process.errors {
+          $0.contains("\(follower.address) does not follow this node: \(words)")
+        }
+        try await Self.write("key", "theirs", at: stranger)
+        try await Self.write(name, "mine", at: leader)
+        try await Self.awaitValue("mine", of: name, at: settings[1])
+        try await Self.awaitValue("mine", of: "key", at: settings[1])
+        try await stranger.stop()
       }
-      try await Self.write("second", "mine", at: leader)
-      try await Self.awaitValue("mine", of: "second", at: settings[1])
-      try await Self.awaitValue("mine", of: "key", at: settings[1])
       // Nor does a node that a file, or nobody, has told what it is.
       try await Self.await(
         "a refusal",
@@ -203,7 +212,7 @@ extension NodeProcessTests {
             "/admin/announce?as=\(leader.address)&leader=a:1&replicas=\(leader.address)&w=1&r=1"),
         at: leader.address
       ) { $0.status == 409 }
-      for node in [leader, follower, stranger] { try await node.stop() }
+      for node in [leader, follower] { try await node.stop() }
     }
 
     @Test("a follower that waits stops in order")
