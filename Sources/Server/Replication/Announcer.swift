@@ -17,6 +17,8 @@ extension NodeLife {
   private static let announceSeconds: Int64 = 1
 
   func announce(_ membership: Membership) async {
+    // The first leader knows its followers by itself.
+    let replicas = members.filter { "\($0)" != membership.leader }
     var told: Set<NodeAddress> = []
     var refusals: [NodeAddress: String] = [:]
     while !Task.isCancelled {
@@ -24,7 +26,7 @@ extension NodeLife {
         let state = state
         let offline = Set(
           (state?.followers.rows ?? []).filter { $0.state == .offline }.compactMap(\.address))
-        let due = members.filter {
+        let due = replicas.filter {
           !told.contains($0) || state == nil || offline.contains("\($0)")
         }
         for (member, answer) in await announce(membership, history, to: due) {
