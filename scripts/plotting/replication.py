@@ -10,7 +10,7 @@ def figure(found):
     whole, grid = plt.subplots(2, 2, figsize=(11, 7.2))
     throughput(grid[0][0], found["throughput"])
     visible(grid[0][1], found["probe"])
-    beside_load(grid[1][0], found["lag"])
+    over_time(grid[1][0], found["probe"])
     catching_up(grid[1][1], found["catch_up"])
     whole.suptitle(f"Replication, {found['date']}: {found['cores']} cores, shared by nodes and load", fontsize=12, x=0.01,
                    ha="left")
@@ -29,8 +29,8 @@ def throughput(axes, rates):
 
 def visible(axes, probe):
     """The share of writes that were visible at the replica after a time."""
-    for name, label, colour in (("behind_answer_seconds", "behind the leader's answer", COLOURS[1]),
-                                ("behind_begin_seconds", "behind the write's begin", COLOURS[2])):
+    for name, label, colour in (("behind_answer_seconds", "from the answer", COLOURS[1]),
+                                ("behind_begin_seconds", "from its begin", COLOURS[2])):
         values = sorted(probe[name + "_all"])
         shares = [(place + 1) / len(values) * 100 for place in range(len(values))]
         axes.plot([value * 1e3 for value in values], shares, color=colour, linewidth=1.8,
@@ -44,20 +44,14 @@ def visible(axes, probe):
     axes.set_title(f"a write becomes visible, beside {probe['writes_per_second']:,.0f} writes/s", loc="left")
 
 
-def beside_load(axes, lag):
-    times = [row[0] for row in lag["series"]]
-    axes.plot(times, [row[1] for row in lag["series"]], color=COLOURS[0], linewidth=1.2, label="writes/s")
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("writes/s")
-    count_axis(axes.yaxis)
+def over_time(axes, probe):
+    times, lags = zip(*probe["series"])
+    axes.plot(times, [lag * 1e3 for lag in lags], color=COLOURS[1], marker=".", markersize=3, linewidth=0)
+    axes.axhline(10, color=MARK, linestyle=":", linewidth=1.2)
+    axes.set_ylim(0, max(11, max(lags) * 1.05e3))
     axes.set_xlabel("s")
-    right = axes.twinx()
-    right.grid(False)
-    right.spines["right"].set_visible(True)
-    right.plot(times, [None if row[2] is None else row[2] * 1e3 for row in lag["series"]], color=COLOURS[2], linewidth=1.4)
-    right.set_ylim(bottom=0)
-    right.set_ylabel("highest lag that it reports, ms", color=COLOURS[2])
-    axes.set_title("lag over time, beside as many writes as it takes (grey)", loc="left")
+    axes.set_ylabel("ms")
+    axes.set_title("the same over time, behind the leader's answer", loc="left")
 
 
 def catching_up(axes, found):
