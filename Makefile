@@ -6,12 +6,18 @@ SECONDS ?= 20
 # For `make run`: flags of `kv serve` for every node, as ARGS="--sync interval:100".
 ARGS ?=
 
-.PHONY: run build test test-setup fuzz bench cost network-faults format lint setup
+.PHONY: run run-w5r1 run-w1r5 run-w3r3 build test test-setup fuzz bench cost network-faults format lint setup
 
 # A leader at 127.0.0.1:8080 and two replicas, their data below ./data. Ctrl-C stops them.
 run: setup
 	$(SWIFT) build $(RELEASE) --product kv
+	$(SWIFT) build $(RELEASE) --product wal-dump
 	exec .build/release/kv cluster --config-file one-shard.json -- $(ARGS)
+
+# Five nodes, ports 8080 to 8084: writes wait for W of them, reads ask R. Their data is below ./data, too.
+run-w5r1 run-w1r5 run-w3r3: run-%: setup
+	$(SWIFT) build $(RELEASE) --product kv
+	exec .build/release/kv cluster --config-file examples/$*.json -- $(ARGS)
 
 build: setup
 	$(SWIFT) build $(RELEASE)

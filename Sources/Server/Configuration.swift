@@ -52,6 +52,13 @@ public struct Configuration: Sendable {
   public var leaderAddress: String?
   /// Whose log a replica follows, where that is not its leader's: another replica's.
   public var followedAddress: String?
+  /// What this node, where it leads, tells the others of the shard; nil where a file tells each.
+  public var announcement: Membership?
+  /// Called with another announcement than that: the node is to be started anew with it. Nil where no
+  /// leader has to tell it anything.
+  public var onAnnouncement: (@Sendable (Announcement) -> Void)?
+  /// What people call the node, where the others know it by its address.
+  public var name: String?
 
   public init(dataDirectory: String, host: String, port: Int) {
     self.dataDirectory = dataDirectory

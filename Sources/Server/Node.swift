@@ -42,14 +42,7 @@ public final class Node: Sendable {
     prepare: (_ port: Int?) async throws -> Void = { _ in },
     onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> Node {
-    let listener: Listener
-    do {
-      listener = try await Listener.bind(configuration, progress: progress) {
-        onFailure(NodeError.listenerLost(address: configuration.address))
-      }
-    } catch {
-      throw NodeError.cannotListen(address: configuration.address, reason: Self.reason(error))
-    }
+    let listener = try await listen(configuration, progress, onFailure)
     do {
       try await prepare(listener.port)
       let forwarder = Forwarder(address: configuration.address)
@@ -64,6 +57,19 @@ public final class Node: Sendable {
     } catch {
       try await listener.abandon()
       throw error
+    }
+  }
+
+  static func listen(
+    _ configuration: Configuration, _ progress: StartProgress,
+    _ onFailure: @escaping @Sendable (any Error) -> Void
+  ) async throws -> Listener {
+    do {
+      return try await Listener.bind(configuration, progress: progress) {
+        onFailure(NodeError.listenerLost(address: configuration.address))
+      }
+    } catch {
+      throw NodeError.cannotListen(address: configuration.address, reason: reason(error))
     }
   }
 

@@ -16,6 +16,8 @@ public final class StartProgress: Sendable {
     case log
     /// Everything has been read.
     case finishing
+    /// Nothing is read before another node has said what this one is for.
+    case waiting
   }
 
   private let phase = Atomic(Phase.opening.rawValue)

@@ -211,6 +211,7 @@ struct NodeStatus: Encodable {
   }
 
   let node: String
+  let name: String?
   let role: String
   let shard: Shard
   let epoch: UInt64
@@ -232,6 +233,7 @@ struct NodeStatus: Encodable {
   init(_ state: NodeState) throws(WALError) {
     let store = state.store
     node = state.id
+    name = state.configuration.name
     role = state.isLeading ? "leader" : "replica"
     shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
     let last = store.epoch

@@ -10,6 +10,7 @@ final class Entrance: Sendable {
   let progress: StartProgress
   private let usesFastLane: Bool
   private let told = Mutex<DoorStanding?>(nil)
+  private let taker = Mutex<(@Sendable (Announcement) -> Void)?>(nil)
   /// Nil until the node has its data.
   private let opened = Mutex<[LoopState]?>(nil)
 
@@ -24,6 +25,30 @@ final class Entrance: Sendable {
   var standing: DoorStanding? {
     get { told.withLock { $0 } }
     set { told.withLock { $0 = newValue } }
+  }
+
+  /// Gets what leaders announce; nil where that is not waited for.
+  var announcements: (@Sendable (Announcement) -> Void)? {
+    get { taker.withLock { $0 } }
+    set { taker.withLock { $0 = newValue } }
+  }
+
+  /// Answers an announcement to a node that serves nothing yet.
+  func take(_ query: [UInt8]) -> (Answer, String) {
+    guard let announcements else {
+      return (Answer(.unavailable, .json), "{\"error\":\"the node is starting\"}")
+    }
+    do throws(Announcement.Refusal) {
+      announcements(try Announcement(query))
+      return (Answer(.noContent), "")
+    } catch {
+      var body = ByteBuffer()
+      body.writeString("{\"error\":")
+      var text = "no announcement: \(error)"
+      text.withUTF8 { JSONText.writeString(UnsafeRawBufferPointer($0), into: &body) }
+      body.writeString("}")
+      return (Answer(.badRequest, .json), String(buffer: body))
+    }
   }
 
   /// Those of the lanes; none before `open`.

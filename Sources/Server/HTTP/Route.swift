@@ -3,7 +3,8 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case classicGet, classicSet, classicDelete, purge
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
-  case status, position, health, ready, metrics, snapshot, snapshotFile, promote, repair, diverged
+  case status, position, health, ready, metrics, snapshot, snapshotFile, promote, announce, repair
+  case diverged
   case other
 
   /// In metrics and logs.
@@ -33,6 +34,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .snapshot: "snapshot"
     case .snapshotFile: "snapshot_file"
     case .promote: "promote"
+    case .announce: "announce"
     case .repair: "repair"
     case .diverged: "diverged"
     case .other: "other"

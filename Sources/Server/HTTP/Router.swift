@@ -31,7 +31,7 @@ extension LoopState {
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
     case status, health, ready, metrics, makeSnapshot, snapshot, repair, diverged
-    case promote, promise, handOver
+    case promote, promise, handOver, announce
     case watch, logStream, acknowledgement, position
     case replaced
     case unknown
@@ -52,6 +52,7 @@ extension LoopState {
       case Paths.promote: self = .promote
       case Paths.promise: self = .promise
       case Paths.handOver: self = .handOver
+      case Paths.announce: self = .announce
       case Paths.snapshot: self = .snapshot
       case Paths.repair: self = .repair
       case Paths.diverged: self = .diverged
@@ -79,7 +80,8 @@ extension LoopState {
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .handOver, .repair: "POST"
+      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .handOver, .announce, .repair:
+        "POST"
       case .replaced, .unknown: ""
       }
     }
@@ -107,7 +109,8 @@ extension LoopState {
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
         (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.promote, .POST),
-        (.promise, .POST), (.handOver, .POST), (.repair, .POST), (.replaced, _),
+        (.promise, .POST), (.handOver, .POST), (.announce, .POST), (.repair, .POST),
+        (.replaced, _),
         (.unknown, _):
         true
       default: false
@@ -137,6 +140,7 @@ extension LoopState {
     static let makeSnapshot = Array("/admin/snapshot".utf8)
     static let promote = Array("/admin/promote".utf8)
     static let promise = Array("/admin/promise".utf8)
+    static let announce = Array("/admin/announce".utf8)
     static let repair = Array("/admin/repair".utf8)
     static let getPrefix = Array("/get/".utf8)
     static let localReadPrefix = Array("/local_read/".utf8)
@@ -194,6 +198,7 @@ extension LoopState {
     case .promote: return promote(query, lane)
     case .promise: return promise(query, lane)
     case .handOver: return handOver(query, lane)
+    case .announce: return announced(query, lane)
     case .snapshot: return snapshot(request, query, lane)
     case .repair: return repair(lane)
     case .diverged: return diverged(query, lane)

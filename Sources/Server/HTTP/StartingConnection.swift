@@ -95,7 +95,10 @@ final class StartingConnection: ChannelInboundHandler, RemovableChannelHandler {
       body = "ok"
     case .readiness:
       answer = Answer(.unavailable)
-      body = "recovering: \(entrance.progress.text)"
+      let isWaiting = entrance.progress.now.phase == .waiting
+      body = (isWaiting ? "" : "recovering: ") + entrance.progress.text
+    case .announcement(let query):
+      (answer, body) = entrance.take(query)
     case .other:
       answer = Answer(.unavailable, .json)
       let standing = entrance.standing.map { ",\($0.text)" } ?? ""
@@ -121,11 +124,13 @@ struct StartingHead {
   enum Subject {
     case health
     case readiness
+    /// And its query.
+    case announcement([UInt8])
     case other
   }
 
   /// More than the lines that are told apart have.
-  private static let lineBytesMax = 256
+  private static let lineBytesMax = 24 << 10
 
   private(set) var isComplete = false
   /// The start of the request's line.
@@ -158,6 +163,12 @@ struct StartingHead {
 
   var subject: Subject {
     let words = words
+    let announce = Array("/admin/announce?".utf8)
+    if isComplete, words.count == 3, words[0].elementsEqual("POST".utf8),
+      words[1].starts(with: announce)
+    {
+      return .announcement(Array(words[1].dropFirst(announce.count)))
+    }
     guard isComplete, words.count == 3, isHead || words[0].elementsEqual("GET".utf8) else {
       return .other
     }
@@ -171,7 +182,13 @@ struct StartingHead {
 
 extension StartProgress {
   /// The same in a word, for other nodes.
-  var state: String { now.phase == .copying ? "copying" : "starting" }
+  var state: String {
+    switch now.phase {
+    case .copying: "copying"
+    case .waiting: "waiting"
+    case .opening, .snapshot, .log, .finishing: "starting"
+    }
+  }
 
   /// What is being done, for people.
   var text: String {
@@ -183,6 +200,7 @@ extension StartProgress {
     case .snapshot: "snapshot \(total > 0 ? done * 100 / total : 100) %"
     case .log: "log, \(done) of \(total) bytes"
     case .finishing: "the log has been read"
+    case .waiting: "waiting for a leader that has this node among its followers to announce itself"
     }
   }
 }

@@ -91,6 +91,11 @@ struct MemberSurvey: Sendable {
 struct DoorStanding: Sendable {
   let text: String
 
+  /// It has no log.
+  static let nothing = DoorStanding(text: "\"empty\":true")
+
+  private init(text: String) { self.text = text }
+
   init(_ standing: Succession.Standing, number: UInt64) {
     text =
       "\"epoch\":\(standing.epoch.number),\"epoch_node\":\"\(hexadecimal(standing.epoch.node))\","

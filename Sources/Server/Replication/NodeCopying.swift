@@ -24,6 +24,29 @@ extension NodeLife {
     return origin
   }
 
+  /// Whom to copy where nothing is here: the one that is named or, where that does not answer, whoever leads.
+  func leaderToCopy(_ named: NodeAddress) async throws -> NodeAddress {
+    guard try directory.isEmpty(), !members.isEmpty else { return named }
+    progress.begin(.copying)
+    var said = false
+    while true {
+      do {
+        _ = try await Peer(address: named, pool: pool).status()
+        return named
+      } catch let error where !(error is CancellationError) {
+        if !said { logger.notice("waiting for the leader: \(error)") }
+        said = true
+      }
+      let leading = await MemberSurvey(members, pool).ask()
+        .filter { $0.isLeading && $0.standing != nil }
+      if let best = leading.max(by: { $0.standing!.epoch < $1.standing!.epoch }) {
+        return try NodeAddress(parsing: best.address)
+      }
+      try progress.check()
+      try await Task.sleep(for: Self.retry)
+    }
+  }
+
   func wait(for peer: Peer) async throws -> Peer.Status {
     var said = false
     while true {

@@ -133,10 +133,19 @@ final class NodeLife: Sendable {
   ///
   /// - Throws: what is wrong with the data.
   func start() async throws {
-    let first = try await begin()
+    if let membership = configuration.announcement {
+      tasks.withLock { $0 = [Task { await self.announce(membership) }] }
+    }
+    let first: Turn
+    do {
+      first = try await begin()
+    } catch {
+      try await stop()
+      throw error
+    }
     if case .leading = first, members.isEmpty { return }
     tasks.withLock { tasks in
-      tasks = [
+      tasks += [
         Task { await self.live(first) }, Task { await self.watch() },
         Task { await self.askForPromises() },
       ]
@@ -170,8 +179,9 @@ final class NodeLife: Sendable {
     while !Task.isCancelled {
       look(turn)
       do {
-        if case .copying(let leader) = turn {
+        if case .copying(let named) = turn {
           let isNew = try directory.isEmpty()
+          let leader = try await leaderToCopy(named)
           let origin = try await bootstrap(from: leader)
           let state = try await open(.copy(origin: origin))
           if isNew { state.lacks.store(true, ordering: .relaxed) }

@@ -56,6 +56,7 @@ struct Peer {
     struct Sequence: Decodable { let durable: UInt64 }
 
     let state: String
+    let empty: Bool?
     let epoch: UInt64?
     let epoch_node: String?
     let origin: String?
@@ -74,7 +75,7 @@ struct Peer {
     {
       standing = Succession.Standing(
         origin: origin, epoch: Epoch(number: number, node: node), sequence: sequence.durable)
-    } else if said.state != "copying" {
+    } else if said.state != "copying", said.empty != true {
       return nil
     }
     return .report(

@@ -58,13 +58,24 @@ struct PlaceOptions: ParsableArguments {
 
   /// What the configuration says about this node; nil without one.
   ///
-  /// - Parameter address: where it listens; nil when nobody said.
-  func find(address: String?, _ environment: [String: String]) throws -> ConfiguredNode? {
-    let (write, read) = try quorums(in: environment)
+  /// - Parameters:
+  ///   - address: where it listens; nil when nobody said.
+  ///   - told: what was said elsewhere, where there is no file.
+  func find(
+    address: String?, _ environment: [String: String], told: ShardMap? = nil
+  ) throws -> ConfiguredNode? {
+    let quorums = try quorums(in: environment)
     guard let configFile else {
+      if let told {
+        let place = try ConfigurationFile.refused { () throws(ShardMapError) in
+          try told.place(address: address, shard: nil, isReplica: false)
+        }
+        return try Self.node(told, place, quorums)
+      }
+      let (write, read) = quorums
       for (name, quorum) in [("write", write ?? 1), ("read", read ?? 1)] where quorum > 1 {
         throw Output.failure(
-          "a \(name) quorum of \(quorum): there is one node only. Name the others with --config-file"
+          "a \(name) quorum of \(quorum): there is one node only. Name the others with --config-file, or with NODE_TYPE=leader and FOLLOWER_URLS"
         )
       }
       return nil
@@ -78,6 +89,14 @@ struct PlaceOptions: ParsableArguments {
         "NODE_ID is \(id.debugDescription), but the other nodes know this one by its address in "
           + "\(configFile), \(place.address): unset it")
     }
+    return try Self.node(map, place, quorums)
+  }
+
+  /// The node at a place of a configuration, with the quorums that were given apart from that.
+  static func node(
+    _ map: ShardMap, _ place: NodePlace, _ quorums: (write: Int?, read: Int?)
+  ) throws -> ConfiguredNode {
+    let (write, read) = quorums
     try map.requireSupport()
     let members = place.shard.nodes.count
     guard write ?? map.writeQuorum <= members else {

@@ -3,7 +3,7 @@ import Client
 import Logging
 import Server
 import ServiceLifecycle
-import UnixSignals
+import Sharding
 import WAL
 
 #if canImport(FoundationEssentials)
@@ -29,7 +29,8 @@ struct ServeCommand: AsyncParsableCommand {
       and change everything.
 
       Environment: PORT, NODE_ID, FAST_LANE, W and R are defaults; a flag beats them. With PORT alone the \
-      data directory is ./data/PORT.
+      data directory is ./data/PORT. Instead of a configuration NODE_TYPE=leader with FOLLOWER_URLS \
+      (HOST:PORT,HOST:PORT) leads those, and NODE_TYPE=follower waits until its leader announces itself.
       """)
 
   @Option(
@@ -116,6 +117,7 @@ struct ServeCommand: AsyncParsableCommand {
     _ = try address(in: environment)
     _ = try place.quorums(in: environment)
     _ = try usesFastLane(in: environment)
+    _ = try environmentPlace(environment)
   }
 
   func run() async throws {
@@ -125,13 +127,18 @@ struct ServeCommand: AsyncParsableCommand {
     let handler = LineLogHandler(format: logFormat, level: logLevel.level)
     var logger = Logger(label: "shiplog") { _ in handler }
     logger.logLevel = logLevel.level
-    var configuration = try settings(ProcessInfo.processInfo.environment)
+    let environment = ProcessInfo.processInfo.environment
+    var configuration = try settings(environment)
     // Files of the log, and what the system needs, come first.
     configuration.limits.connectionsMax = min(
       configuration.limits.connectionsMax, max(16, DescriptorLimit.raise() - 256))
+    if knowsItsPlace, environment["NODE_TYPE"] != nil {
+      logger.notice("a flag says what this node is: NODE_TYPE and FOLLOWER_URLS are passed over")
+    }
     let failureLogger = logger
     let service = NodeService(
-      configuration: configuration, handler: handler, logger: logger
+      configuration: configuration, join: try join(configuration, environment),
+      handler: handler, logger: logger
     ) { error in
       failureLogger.critical("\(error)")
       _exit(1)
@@ -145,14 +152,44 @@ struct ServeCommand: AsyncParsableCommand {
         logger: quiet))
     do {
       try await group.run()
+    } catch let code as ExitCode {
+      throw code
     } catch {
       throw Output.failure("\(error)")
     }
   }
 
+  /// A flag says which node this is, or whom it follows.
+  private var knowsItsPlace: Bool { place.configFile != nil || follow.follow != nil }
+
+  private func environmentPlace(_ environment: [String: String]) throws -> EnvironmentPlace? {
+    knowsItsPlace ? nil : try EnvironmentPlace(environment)
+  }
+
+  /// What a node becomes once a leader has announced itself; nil where it waits for none.
+  private func join(
+    _ configuration: Configuration, _ environment: [String: String]
+  ) throws -> (@Sendable (Announcement) throws -> Configuration)? {
+    guard case .follower = try environmentPlace(environment) else { return nil }
+    let quorums = try place.quorums(in: environment)
+    return { told in
+      let source = "the announcement of \(told.membership.leader)"
+      let (map, place) = try ConfigurationFile.refused { () throws(ShardMapError) in
+        let map = try told.membership.map(source: source)
+        return (map, try map.place(address: told.addressee, shard: nil, isReplica: true))
+      }
+      var joined = configuration
+      try PlaceOptions.node(map, place, quorums).apply(to: &joined)
+      joined.nodeID = told.addressee
+      joined.announcement = told.membership
+      return joined
+    }
+  }
+
   private func settings(_ environment: [String: String]) throws -> Configuration {
     let given = try address(in: environment)
-    let node = try place.find(address: given.map { "\($0)" }, environment)
+    let role = try environmentPlace(environment)
+    let node = try configuredNode(given, role, environment)
     let address = try node.map { try NodeAddress(parsing: $0.place.address) } ?? given
     var configuration = Configuration(
       dataDirectory: dataDirectory ?? defaultDataDirectory(environment),
@@ -172,7 +209,43 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.limits.idleSeconds = idleSeconds
     node?.apply(to: &configuration)
     try follow.apply(to: &configuration, isConfigured: node != nil)
+    if role != nil { configuration.name = environment["NODE_ID"] }
+    if case .leader(let followers) = role, let node, !followers.isEmpty {
+      // The others know it by its address.
+      configuration.nodeID = node.place.address
+      configuration.announcement = try announcement(of: node, environment)
+    }
     return configuration
+  }
+
+  private func configuredNode(
+    _ address: NodeAddress?, _ role: EnvironmentPlace?, _ environment: [String: String]
+  ) throws -> ConfiguredNode? {
+    let text = "\(address.map { "\($0)" } ?? "127.0.0.1:8080")"
+    switch role {
+    case .follower:
+      return nil
+    case .leader(let followers) where !followers.isEmpty:
+      let map = try ConfigurationFile.refused { () throws(ShardMapError) in
+        try ShardMap(leader: text, replicas: followers.map { "\($0)" }, source: "FOLLOWER_URLS")
+      }
+      return try place.find(address: text, environment, told: map)
+    case .leader, nil:
+      return try place.find(address: address.map { "\($0)" }, environment)
+    }
+  }
+
+  /// What a leader tells those that the environment names.
+  private func announcement(
+    of node: ConfiguredNode, _ environment: [String: String]
+  ) throws -> Membership {
+    let shard = node.place.shard
+    let read = try place.quorums(in: environment).read
+    return try ConfigurationFile.refused { () throws(ShardMapError) in
+      try Membership(
+        leader: shard.nodes[0], replicas: Array(shard.replicas), writeQuorum: node.writeQuorum,
+        readQuorum: read ?? 1, source: "FOLLOWER_URLS")
+    }
   }
 
   /// Where to listen; nil when nobody said.
@@ -198,53 +271,5 @@ struct ServeCommand: AsyncParsableCommand {
       throw ValidationError("FAST_LANE must be on or off, not \"\(text)\"")
     }
     return value == .on
-  }
-}
-
-/// Starts a node, waits for the signal to stop, and stops it.
-private struct NodeService: Service {
-  let configuration: Configuration
-  let handler: LineLogHandler
-  let logger: Logger
-  let onFailure: @Sendable (any Error) -> Void
-
-  func run() async throws {
-    // Not before the group of services gets signals: one that came in between would be nobody's.
-    let secondSignal = Task { await Self.leaveAtSecondSignal() }
-    defer { secondSignal.cancel() }
-    let progress = StartProgress()
-    let started: Result<Node, any Error>
-    do {
-      started = .success(
-        try await withGracefulShutdownHandler {
-          try await Node.start(
-            configuration, logger: logger, progress: progress,
-            prepare: { _ in try DataDirectory.make(configuration.dataDirectory) },
-            onFailure: onFailure)
-        } onGracefulShutdown: {
-          progress.cancel()
-        })
-    } catch {
-      started = .failure(error)
-    }
-    if case .failure(let error) = started, error as? WALError == .cancelled {
-      logger.info("stopped before it had read its data; the next start begins anew")
-      return
-    }
-    let node = try started.get()
-    handler.announce("listening on \(node.address)")
-    // It throws when the task is cancelled, which is a reason to stop as well.
-    try? await gracefulShutdown()
-    logger.info("stopping")
-    try await node.stop()
-    logger.info("stopped")
-  }
-
-  private static func leaveAtSecondSignal() async {
-    var count = 0
-    for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
-      count += 1
-      if count == 2 { _exit(1) }
-    }
   }
 }
