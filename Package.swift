@@ -22,6 +22,7 @@ let package = Package(
     .executable(name: "kv", targets: ["kv"]),
     .executable(name: "wal-dump", targets: ["wal-dump"]),
     .executable(name: "wal-compact", targets: ["wal-compact"]),
+    .executable(name: "snapshot-split", targets: ["snapshot-split"]),
   ],
   dependencies: [
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -64,6 +65,9 @@ let package = Package(
       name: "wal-compact", dependencies: ["Engine", "Terminal", argumentParser],
       path: "Sources/Tools/wal-compact"),
     .executableTarget(
+      name: "snapshot-split", dependencies: ["Engine", "Terminal", argumentParser],
+      path: "Sources/Tools/snapshot-split"),
+    .executableTarget(
       name: "log-benchmark", dependencies: ["WAL", "CChecksum"], path: "Benchmarks/log-benchmark"),
     .executableTarget(
       name: "request-cost", dependencies: ["Server", logging], path: "Benchmarks/request-cost"),
@@ -93,7 +97,11 @@ let package = Package(
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(
       name: "BlackBoxTests",
-      dependencies: ["WAL", "Engine", "Terminal", "wal-dump", "wal-compact", "log-writer", "kv"]),
+      dependencies: [
+        "WAL", "Engine", "Sharding", "Terminal", "wal-dump", "wal-compact", "snapshot-split",
+        "log-writer",
+        "kv",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

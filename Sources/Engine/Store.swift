@@ -89,8 +89,8 @@ public final class Store: Sendable {
   /// A log that was cut, or not closed in order under a relaxed policy, begins a new epoch: there is
   /// nobody else here to ask for what it may have lost.
   ///
-  /// - Throws: `locked`, `damaged`, `cancelled`, `setting` for a directory of another shard, or that of a
-  ///   system call. Nothing is left running then.
+  /// - Throws: `locked`, `damaged`, `cancelled`, `setting` for a directory of another shard or one that was
+  ///   not finished, or that of a system call. Nothing is left running then.
   public static func open(
     _ options: StoreOptions, observer: (any CommitterObserver)? = nil,
     snapshotObserver: (any SnapshotObserver)? = nil
@@ -163,6 +163,7 @@ public final class Store: Sendable {
   /// Makes the data directory, and its name durable: what is acknowledged must not be lost with it.
   private static func makeDirectory(_ options: StoreOptions) throws(WALError) {
     let path = options.dataDirectory
+    try DirectoryDraft.checkNone(for: path, options.fileSystem)
     try options.fileSystem.makeDirectory(path)
     // What comes next is the log's own directory: once that is there, this was done.
     guard try !options.fileSystem.list(path).contains("wal") else { return }

@@ -13,6 +13,9 @@ public protocol File: AnyObject, Sendable {
   /// After an error nobody knows what is on the disk, and a second call that succeeds proves
   /// nothing (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
   func sync() throws(WALError)
+  /// Has the system begin to write what is not on the disk yet, and waits for nothing. A hint, which
+  /// makes a later `sync` shorter: by itself it makes nothing durable.
+  func beginSync()
   /// Makes the file that long and reserves the space; new bytes read as zero.
   func allocate(_ bytes: UInt64) throws(WALError)
   func size() throws(WALError) -> UInt64
@@ -54,6 +57,8 @@ extension FileSystem {
 }
 
 extension File {
+  public func beginSync() {}
+
   /// Writes all of `bytes`, in as many calls as it takes.
   public func writeAll(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) {
     var done = 0

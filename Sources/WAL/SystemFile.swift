@@ -144,6 +144,14 @@ final class SystemFile: File {
     #endif
   }
 
+  func beginSync() {
+    #if os(Linux)
+      // Linux begins to write the pages that are to leave its cache (`mm/fadvise.c`); an error of the
+      // disk is told to the next sync.
+      _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+    #endif
+  }
+
   func allocate(_ bytes: UInt64) throws(WALError) {
     #if canImport(Glibc) || canImport(Musl)
       while true {

@@ -15,6 +15,7 @@ struct Executable {
   static let dump = Executable("wal-dump")
   static let writer = Executable("log-writer")
   static let compact = Executable("wal-compact")
+  static let split = Executable("snapshot-split")
   static let kv = Executable("kv")
 
   static let shell = Executable(url: URL(fileURLWithPath: "/bin/sh"))

@@ -26,11 +26,12 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
     case link(String, Inode)
     case unlink(String)
     case rename(String, to: String, Inode)
+    case renameDirectory(String, to: String)
 
     var paths: [String] {
       switch self {
       case .link(let path, _), .unlink(let path): [path]
-      case .rename(let from, let to, _): [from, to]
+      case .rename(let from, let to, _), .renameDirectory(let from, let to): [from, to]
       }
     }
   }
@@ -84,6 +85,7 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
     // In the order of their names, so that a seed means the same run every time.
     for path in durable.keys.sorted() { durable[path]!.losePower(&random) }
     live = durable
+    directories.formUnion(durable.keys.map { Self.parent($0) })
     restartProcess()
   }
 
@@ -104,6 +106,14 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
     case .rename(let from, let to, let inode):
       if durable[from] === inode { durable[from] = nil }
       durable[to] = inode
+    case .renameDirectory(let from, let to): Self.move(&durable, from, to: to)
+    }
+  }
+
+  /// Gives what is below a directory the names that it has below another one.
+  private static func move(_ files: inout [String: Inode], _ from: String, to: String) {
+    for path in files.keys where path.hasPrefix(from + "/") {
+      files[to + path.dropFirst(from.count)] = files.removeValue(forKey: path)
     }
   }
 
@@ -217,6 +227,7 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
 
   public func rename(_ path: String, to target: String) throws(WALError) {
     try perform(.rename, path) { () throws(WALError) in
+      if directories.contains(path) { return try renameDirectory(path, to: target) }
       guard let inode = live[path], directories.contains(Self.parent(target)) else {
         throw .system(.rename, path: path, errno: ENOENT)
       }
@@ -224,6 +235,21 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
       live[target] = inode
       pendingNames.append(.rename(path, to: target, inode))
     }
+  }
+
+  /// Its files are to be durable under their old names: a power loss gives them either the old ones or
+  /// the new.
+  private func renameDirectory(_ path: String, to target: String) throws(WALError) {
+    let taken = (Array(live.keys) + directories).contains { $0.hasPrefix(target + "/") }
+    guard directories.contains(Self.parent(target)), live[target] == nil, !taken else {
+      throw .system(.rename, path: path, errno: taken ? ENOTEMPTY : ENOENT)
+    }
+    Self.move(&live, path, to: target)
+    directories = Set(
+      directories.map {
+        $0 == path || $0.hasPrefix(path + "/") ? target + $0.dropFirst(path.count) : $0
+      })
+    pendingNames.append(.renameDirectory(path, to: target))
   }
 
   public func remove(_ path: String) throws(WALError) {

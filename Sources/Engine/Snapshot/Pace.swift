@@ -7,6 +7,8 @@ package final class Pace: Sendable {
   /// Each sync holds up those of the log: many small ones for their metadata, one of everything for as
   /// long as it takes.
   private static let syncBytes = 16 << 20
+  /// Where nobody else waits for the disk.
+  private static let hintBytes = 1 << 20
 
   private struct State {
     /// When what was counted so far may have been done, on the monotonic clock.
@@ -15,15 +17,22 @@ package final class Pace: Sendable {
   }
 
   private let bytesPerSecond: Int?
+  private let isAlone: Bool
   private let clock: LogClock
   private let state = Mutex(State())
   private let isCancelled = Atomic(false)
   private let done = Atomic(0)
   private let total = Atomic(0)
 
-  /// - Parameter bytesPerSecond: read and written together; nil for no limit.
-  package init(bytesPerSecond: Int? = nil, clock: LogClock = .system) {
+  /// - Parameters:
+  ///   - bytesPerSecond: read and written together; nil for no limit.
+  ///   - isAlone: true where no log's syncs have to be spared: then what is written goes to the disk at
+  ///     once, and is waited for at the end only.
+  package init(
+    bytesPerSecond: Int? = nil, isAlone: Bool = false, clock: LogClock = .system
+  ) {
     self.bytesPerSecond = bytesPerSecond
+    self.isAlone = isAlone
     self.clock = clock
   }
 
@@ -61,11 +70,15 @@ package final class Pace: Sendable {
   func wrote(_ bytes: Int, _ file: any File) throws(WALError) {
     let isDue = state.withLock { state -> Bool in
       state.unsyncedBytes += bytes
-      guard state.unsyncedBytes >= Self.syncBytes else { return false }
+      guard state.unsyncedBytes >= (isAlone ? Self.hintBytes : Self.syncBytes) else { return false }
       state.unsyncedBytes = 0
       return true
     }
-    if isDue { try file.sync() }
+    if isDue, isAlone {
+      file.beginSync()
+    } else if isDue {
+      try file.sync()
+    }
     try spent(bytes)
   }
 }

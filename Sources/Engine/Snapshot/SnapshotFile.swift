@@ -109,6 +109,12 @@ package struct SnapshotBlocks: ~Copyable {
     UnsafeRawBufferPointer(rebasing: raw[..<rawCount])
   }
 
+  /// The block as it is in the file, header included; until the next `load`.
+  package var fileBytes: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(
+      rebasing: compressed[..<Int(source.footer.blocks[number].fileBytes)])
+  }
+
   private func invalid(_ violation: SnapshotViolation) -> WALError {
     .invalidFile(
       path: source.path, offset: source.footer.blocks[number].offset, reason: "\(violation)")

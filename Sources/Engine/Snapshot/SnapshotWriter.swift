@@ -75,11 +75,62 @@ package final class SnapshotWriter {
     raw.store(record.bytes, at: rawCount + 8)
     rawCount += bytes
     blockEntries += 1
+    count(order, version: version, dataBytes: dataBytes)
+  }
+
+  @inline(__always)
+  private func count(_ order: KeyOrder, version: UInt64, dataBytes: Int) {
     footer.entries += 1
     footer.dataBytes += UInt64(dataBytes)
     let hash = KeyHash(shard: order.shardHash, slot: 0)
     let stripe = Int(UInt8(truncatingIfNeeded: hash.shard >> shardBits).bitReversed)
     footer.digests[stripe].add(hash, version: version)
+  }
+
+  /// An entry of another snapshot: where it is in its block's bytes.
+  package struct CopiedEntry {
+    let order: KeyOrder
+    let version: UInt64
+    let bytes: Range<Int>
+    let dataBytes: Int
+
+    @inline(__always)
+    package init(_ entry: SnapshotEntry) {
+      order = entry.order
+      version = entry.version
+      bytes = entry.bytes
+      dataBytes = entry.record.key.count + entry.record.value.count
+    }
+  }
+
+  /// Adds an entry of another snapshot.
+  ///
+  /// - Parameter block: its block's bytes.
+  package func append(
+    _ entry: CopiedEntry, in block: UnsafeRawBufferPointer
+  ) throws(WALError) {
+    try append(
+      entry.order, version: entry.version, UnsafeRawBufferPointer(rebasing: block[entry.bytes]),
+      dataBytes: entry.dataBytes)
+  }
+
+  /// Adds a block of another snapshot of the same origin as it is, and with it its checksum.
+  ///
+  /// - Parameters:
+  ///   - bytes: the block as it is in that file, checked.
+  ///   - entries: all that are in it.
+  package func append(
+    _ copied: SnapshotFooter.Block, _ bytes: UnsafeRawBufferPointer, _ entries: [CopiedEntry]
+  ) throws(WALError) {
+    precondition(entries.count == Int(copied.entries) && bytes.count == Int(copied.fileBytes))
+    try endBlock()
+    try file.writeAll(bytes, at: end)
+    var copy = copied
+    copy.offset = end
+    footer.blocks.append(copy)
+    end += UInt64(bytes.count)
+    for entry in entries { count(entry.order, version: entry.version, dataBytes: entry.dataBytes) }
+    try pace.wrote(bytes.count, file)
   }
 
   private func reserve(_ bytes: Int) {

@@ -4,18 +4,21 @@ import SimulatedDisk
 import WAL
 
 /// One run. The first byte chooses what the rest is: a snapshot or a sidecar, as it is or with its
-/// checksums made right, or a snapshot's entries. None of that may trap, or be read outside of its
-/// bytes; what is taken for whole can be read to its end, and is in order.
+/// checksums made right, or a snapshot's entries; a snapshot is also split. None of that may trap, or be
+/// read outside of its bytes; what is taken for whole can be read to its end, and is in order; children
+/// of a split are together what was split.
 
 func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let input = Array(UnsafeBufferPointer(start: start, count: count))
   guard let mode = input.first else { return 0 }
   let bytes = Array(input.dropFirst())
-  switch mode % 5 {
+  switch mode % 7 {
   case 0: fuzzSnapshot(bytes)
   case 1: fuzzSnapshot(SnapshotRepair.repaired(bytes))
   case 2: fuzzSidecar(bytes)
   case 3: fuzzSidecar(SnapshotRepair.repairedSidecar(bytes))
+  case 5: fuzzSplit(SnapshotRepair.repaired(bytes), by: 2)
+  case 6: fuzzSplit(SnapshotRepair.repaired(bytes), by: 3)
   default: fuzzSnapshot(SnapshotRepair.snapshot(ofBlock: bytes))
   }
   return 0
@@ -49,6 +52,35 @@ private func fuzzSnapshot(_ bytes: [UInt8]) {
     let index = Index(hash: file.header.hash, shardCount: file.header.shardCount)
     try SnapshotLoad.run(file, into: index, threads: 1)
     precondition(UInt64(index.count) == file.footer.entries)
+  } catch {}
+}
+
+private func fuzzSplit(_ bytes: [UInt8], by multiple: UInt32) {
+  let disk = disk()
+  disk.put(path, bytes)
+  do {
+    let header = try SnapshotFile(path, fileSystem: disk).header
+    guard header.shardCount <= 1 << 20 else { return }
+    disk.delete(path)
+    disk.put(SnapshotDirectory("/data").path(of: header.sequence), bytes)
+    var options = Splitter.Options(node: 1)
+    options.fileSystem = disk
+    options.threads = 1
+    let count = header.shardCount * multiple
+    let report = try Splitter.run("/data", into: count, out: "/out", options: options)
+    let rule = SplitRule(
+      parent: report.parent, count: count, frameTimeMilliseconds: header.frameTimeMilliseconds)
+    for (number, child) in report.children.enumerated() {
+      let file = try SnapshotFile(child.snapshot.path, fileSystem: disk)
+      do {
+        try SnapshotCheck.run(file, pace: Pace())
+      } catch { preconditionFailure("a child that is not whole: \(error)") }
+      var blocks = SnapshotBlocks(file)
+      for block in file.footer.blocks.indices {
+        try blocks.load(block)
+        while let entry = try blocks.next() { precondition(rule.child(of: entry.order) == number) }
+      }
+    }
   } catch {}
 }
 
