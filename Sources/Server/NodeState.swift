@@ -32,12 +32,15 @@ final class NodeState: Sendable {
   /// since: its log was cut, or its directory was empty.
   let lacks: Atomic<Bool>
 
-  /// Whether that is still so: what it had lost it has again once it has all that its leader has, or leads.
+  /// What it had lost it has again once it has all that its leader has, or leads.
+  func noteRecovered() {
+    if isLeading || following?.hasCaughtUp == true { lacks.store(false, ordering: .relaxed) }
+  }
+
+  /// Whether that is still so.
   var mayLack: Bool {
-    guard lacks.load(ordering: .relaxed) else { return false }
-    guard isLeading || following?.hasCaughtUp == true else { return true }
-    lacks.store(false, ordering: .relaxed)
-    return false
+    if lacks.load(ordering: .relaxed) { noteRecovered() }
+    return lacks.load(ordering: .relaxed)
   }
   /// What the node calls itself.
   let id: String

@@ -80,7 +80,8 @@ extension LoopState {
       case .delete: "GET, POST, DELETE"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
-      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .handOver, .announce, .repair:
+      case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .handOver, .announce,
+        .repair:
         "POST"
       case .replaced, .unknown: ""
       }

@@ -210,8 +210,8 @@ final class NodeLife: Sendable {
   }
 
   func handle(_ event: Event, _ turn: inout Turn) async throws {
-    // Noted before the follower may be another one.
-    _ = turn.state?.mayLack
+    // Before the follower may be another one.
+    turn.state?.noteRecovered()
     switch (event, turn) {
     case (.ended(let ending, let follower), .following(let following)):
       guard follower == ObjectIdentifier(following.follower) else { return }

@@ -140,7 +140,7 @@ extension NodeLife {
       reason: stands.exchange(false, ordering: .relaxed) ? .recovered : .promoted)
     state.follow(nil)
     turn = .leading(state)
-    noteCaughtUp(turn)
+    state.noteRecovered()
     logger.notice(
       "leads in epoch \(store.epoch.text), which begins at \(store.feed.end.sequence): \(promotion.promises) of \(promotion.memberCount) members have promised it"
     )
