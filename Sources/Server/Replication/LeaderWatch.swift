@@ -18,6 +18,21 @@ extension NodeLife {
       case .copying: nil
       }
     watched.withLock { $0 = seen }
+    if seen?.isWaiting == true { pause.withLock { $0 }?.cancel() }
+  }
+
+  private var isWaiting: Bool { watched.withLock { $0?.isWaiting ?? false } }
+
+  /// Waits until the next look is due, or until a promise was given, behind which somebody leads soon.
+  private func rest(wasWaiting: Bool) async {
+    let sleep = Task { _ = try? await Task.sleep(for: Self.watchPause) }
+    pause.withLock { $0 = sleep }
+    if !wasWaiting, isWaiting { sleep.cancel() }
+    await withTaskCancellationHandler {
+      await sleep.value
+    } onCancel: {
+      sleep.cancel()
+    }
   }
 
   /// Looks at the other members for one that leads and is not followed.
@@ -26,9 +41,13 @@ extension NodeLife {
     var rounds = 0
     var hurried = 0
     while !Task.isCancelled {
-      let isHurried = watched.withLock { $0?.isWaiting ?? false } && hurried < Self.hurriedMax
-      hurried = isHurried ? hurried + 1 : 0
-      try? await Task.sleep(for: isHurried ? Self.hurry : Self.watchPause)
+      let isHurried = isWaiting && hurried < Self.hurriedMax
+      hurried = isWaiting ? hurried + 1 : 0
+      if isHurried {
+        try? await Task.sleep(for: Self.hurry)
+      } else {
+        await rest(wasWaiting: hurried > 0)
+      }
       rounds += 1
       guard let seen = watched.withLock({ $0 }) else { continue }
       // As long as a stream is well, its sender is rarely another than the leader.

@@ -52,6 +52,8 @@ final class NodeLife: Sendable {
   let inbox = Inbox<Event>()
   /// Whom the watch need not tell of; nil while there is nothing to compare with.
   let watched = Mutex<Watched?>(nil)
+  /// What the watch sleeps in.
+  let pause = Mutex<Task<Void, Never>?>(nil)
   /// As the note says.
   let promise = Mutex<Epoch?>(nil)
   /// It asks for promises by itself.
