@@ -212,7 +212,7 @@ package struct CommitterWork: ~Copyable {
       writeNanoseconds: 0, syncNanoseconds: 0, applyNanoseconds: 0)
     let written = clock.monotonicNanoseconds()
     report.gatherNanoseconds = written - gatherStart
-    log.confirmedSequence = feed?.confirmedSequence
+    tellConfirmed()
     do {
       try log.commit(&frame)
       endDiskFull()
@@ -244,6 +244,10 @@ package struct CommitterWork: ~Copyable {
     pending.removeAll(keepingCapacity: true)
     keys.removeAll()
   }
+
+  /// What is written next says what the quorum has confirmed by now: before every write, of epochs and marks
+  /// as well.
+  mutating func tellConfirmed() { log.confirmedSequence = feed?.confirmedSequence }
 
   /// What has expired goes behind the records of every frame.
   func endFrame() {
@@ -326,6 +330,7 @@ package struct CommitterWork: ~Copyable {
     tellSegmentError()
     guard copies == nil else { return tickCopy() }
     let index = index
+    tellConfirmed()
     do {
       let needsMark = log.endsWithMark && expiryMark.isDue(index, clock)
       var next = try log.tick(needsMark: needsMark) { index.digest().encoded }
@@ -354,7 +359,8 @@ package struct CommitterWork: ~Copyable {
     }
   }
 
-  package func close() -> Result<Void, WALError> {
+  package mutating func close() -> Result<Void, WALError> {
+    tellConfirmed()
     do {
       try log.close(markContent: copies == nil ? index.digest().encoded : nil)
       return .success(())

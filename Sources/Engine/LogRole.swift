@@ -8,6 +8,7 @@ extension CommitterWork {
   ) throws(WALError) {
     precondition(new != nil || !log.owesEpoch && log.position.sequence > 0, "an epoch is owed")
     if let new {
+      tellConfirmed()
       do throws(WALError) {
         let position = try log.startEpoch(new, reason: reason)
         epochs.begin(new, at: position.sequence)

@@ -103,7 +103,7 @@ public final class Node: Sendable {
       configuration: configuration, address: configuration.address, store: store,
       metrics: metrics, logger: logger,
       peers: try configuration.otherMembers.map { try NodeAddress(parsing: $0.address) },
-      forwarder: forwarder)
+      forwarder: forwarder, lacksSomething: try LackNote(configuration.dataDirectory).isThere())
     metrics.register(state)
     ProcessMemory.giveBack()
     return state
@@ -141,7 +141,7 @@ public final class Node: Sendable {
     // Whatever became of the connections: the log is closed in order.
     let state = state
     try state?.store.close()
-    try await forwarder.close().get()
+    await forwarder.close(within: configuration.limits.drainSeconds)
     try drained.get()
     state?.feedReaders.stop()
     try await listener.stop()

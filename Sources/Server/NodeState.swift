@@ -32,9 +32,22 @@ final class NodeState: Sendable {
   /// since: its log was cut, or its directory was empty.
   let lacks: Atomic<Bool>
 
+  /// Whether the configuration names it: another replica counts for no quorum.
+  var isMember: Bool {
+    configuration.members.isEmpty || configuration.members.contains { $0.id == id }
+  }
+
   /// What it had lost it has again once it has all that its leader has, or leads.
   func noteRecovered() {
-    if isLeading || following?.hasCaughtUp == true { lacks.store(false, ordering: .relaxed) }
+    guard lacks.load(ordering: .relaxed), isLeading || following?.hasCaughtUp == true else {
+      return
+    }
+    do {
+      try LackNote(configuration.dataDirectory).remove()
+      lacks.store(false, ordering: .relaxed)
+    } catch {
+      logger.error("\(error)")
+    }
   }
 
   /// Whether that is still so.
@@ -48,7 +61,7 @@ final class NodeState: Sendable {
   init(
     configuration: Configuration, address: String, store: Store, metrics: ServerMetrics,
     logger: Logger, peers: [NodeAddress] = [], forwarder: Forwarder? = nil,
-    feedReaders: FeedReaders = FeedReaders()
+    lacksSomething: Bool = false, feedReaders: FeedReaders = FeedReaders()
   ) {
     self.peers = peers
     self.forwarder = forwarder ?? Forwarder(address: address)
@@ -59,7 +72,7 @@ final class NodeState: Sendable {
     self.address = address
     self.feedReaders = feedReaders
     id = configuration.id
-    lacks = Atomic(store.owesEpoch)
+    lacks = Atomic(store.owesEpoch || lacksSomething)
     followers = Followers(
       members: configuration.members, own: id,
       quorum: configuration.writeQuorum,

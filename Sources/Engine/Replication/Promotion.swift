@@ -55,6 +55,9 @@ public struct Promotion: Sendable {
   /// No member promises this one, and all say what they know: that asks, and binds nobody.
   public static let question = Epoch(number: 1, node: 0)
 
+  /// No epoch is promised from here on, so that there is always one above.
+  public static let numberLimit = Format.sequenceLimit / 2
+
   /// The members of the shard.
   public let memberCount: Int
   public let writeQuorum: Int

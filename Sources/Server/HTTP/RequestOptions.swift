@@ -23,7 +23,7 @@ extension LoopState {
   private static let readQuorumField = "X-KV-Read-Quorum"
 
   /// Members of the shard, this node included.
-  private var memberCount: UInt64 { UInt64(node.followers.memberCount) }
+  private var memberCount: UInt64 { UInt64(max(1, node.configuration.members.count)) }
 
   /// Judges a request's options.
   func readOptions(_ query: Parameters, isRead: Bool) -> Options {
@@ -155,11 +155,18 @@ extension LoopState {
       body.clear()
       return .now(notConfirmed())
     }
+    let bytes = self.body.readableBytes
+    guard node.chargeAnswer(bytes, limit: limits.answersBytesMax) else {
+      body.clear()
+      return .now(unavailable("overloaded: too many answers wait"))
+    }
     var body = ByteBuffer()
     swap(&body, &self.body)
     let query = lane.request.flatMap { Parameters($0.query) }
     let milliseconds = query.map(timeoutMilliseconds) ?? limits.waitMilliseconds
-    awaitConfirmation(basis, milliseconds: milliseconds) { isConfirmed in
+    lane.confirmation = awaitConfirmation(basis, milliseconds: milliseconds) { isConfirmed in
+      lane.confirmation = nil
+      self.node.releaseAnswer(bytes)
       guard lane.isOpen else { return }
       guard isConfirmed else { return lane.deliver(.now(self.notConfirmed())) }
       self.body = body
@@ -169,9 +176,10 @@ extension LoopState {
   }
 
   /// Calls `action` once that version is confirmed, or with false when it is not in time.
+  @discardableResult
   func awaitConfirmation(
     _ version: UInt64, milliseconds: UInt64, _ action: @escaping (Bool) -> Void
-  ) {
+  ) -> VersionWaiters.ID {
     var timer: Scheduled<Void>?
     var id: VersionWaiters.ID?
     let new = confirmations.add(version) { isConfirmed in
@@ -184,6 +192,7 @@ extension LoopState {
     timer = eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(milliseconds))) {
       self.confirmations.expire(new)
     }
+    return new
   }
 
   func notConfirmed() -> Answer {

@@ -43,6 +43,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private var stream: (any AnswerStream)?
   /// The version that the request waits for.
   var awaited: VersionWaiters.ID?
+  /// What its answer waits for, which is made already.
+  var confirmation: VersionWaiters.ID?
   /// The request that is being answered.
   private(set) var request: StandardRequest?
   /// What the request's write is to wait for.
@@ -137,6 +139,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     stream?.close()
     stream = nil
     if let awaited { loop.waiters.expire(awaited) }
+    if let confirmation { loop.confirmations.expire(confirmation) }
     releaseBody()
     releaseAnswer()
     if !isBusy { phase = .closing }

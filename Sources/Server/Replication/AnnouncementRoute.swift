@@ -18,6 +18,7 @@ extension LoopState {
     if told.membership == node.configuration.announcement, told.addressee == node.id {
       return .now(Answer(.noContent))
     }
+    guard !node.isLeading else { return .now(notTaken("this node leads its shard")) }
     guard let history = told.history else {
       return .now(notTaken("another shard than this node is of, and not said with which log"))
     }

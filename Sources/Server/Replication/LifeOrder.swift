@@ -7,7 +7,11 @@ struct LifeOrder: Sendable {
     /// Follow nobody below that epoch of that log.
     case promise(Epoch, origin: UInt64)
     /// Lead.
-    case promote(isForced: Bool)
+    ///
+    /// - Parameter needed: whose promise it takes in any case.
+    case promote(isForced: Bool, needed: String?)
+    /// The same behind a hand-over that came to nothing: again and again, until somebody leads.
+    case leadAgain
     /// The same, for a node that may not lead without promises, as long as nobody else is to.
     case stand
   }

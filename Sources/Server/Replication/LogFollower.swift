@@ -40,6 +40,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private let followers: Followers
   private let acknowledger: Acknowledger
   private let ended: @Sendable (Ending) -> Void
+  private let caughtUp: @Sendable () -> Void
   private let promised: Epoch?
   private let latest: Mutex<FollowerReport>
 
@@ -57,6 +58,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private var timer: Scheduled<Void>?
   private var isStopped = false
   private var saidAlarm: String?
+  private var hasCaughtUp = false
   /// Where the state was found to be another than the leader's.
   private var differsAt: UInt64?
 
@@ -75,6 +77,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     logger = node.logger
     self.loop = loop
     self.ended = ended
+    caughtUp = { [weak node] in node?.noteRecovered() }
     self.promised = promised
     let applied = store.feed.end
     state = FollowerState(
@@ -163,6 +166,11 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     let report = FollowerReport(
       leader: "\(leader)", state, pendingBytes: gathered.bytes + shippedBytes)
     latest.withLock { $0 = report }
+    if report.hasCaughtUp, !hasCaughtUp {
+      hasCaughtUp = true
+      // Not here: it may take a sync.
+      Task { [caughtUp] in caughtUp() }
+    }
     if let alarm = state.alarm, alarm != saidAlarm { logger.critical("\(alarm)") }
     saidAlarm = state.alarm
   }

@@ -34,7 +34,7 @@ extension NodeLife {
         "epoch \(voter(held).highest.text) was promised, and has not begun here: this node waits for its leader"
       )
       // It was to lead itself: it stood, and was stopped.
-      if case .lead = alone, held.store.owesEpoch, voter(held).highest.node == succession.node {
+      if case .lead = alone, voter(held).highest.node == succession.node {
         return try await stand(held)
       }
       try await show(held)

@@ -170,6 +170,8 @@ final class NodeLife: Sendable {
     inbox.close()
     for task in tasks { task.cancel() }
     for task in tasks { await task.value }
+    // Whoever began to ask meanwhile.
+    stands.store(false, ordering: .relaxed)
     try await pool.close().get()
     try await acknowledgementPool.close().get()
   }
@@ -182,11 +184,10 @@ final class NodeLife: Sendable {
       look(turn)
       do {
         if case .copying(let named) = turn {
-          let isNew = try directory.isEmpty()
+          if try directory.isEmpty() { try LackNote(configuration.dataDirectory).write() }
           let leader = try await leaderToCopy(named)
           let origin = try await bootstrap(from: leader)
           let state = try await open(.copy(origin: origin))
-          if isNew { state.lacks.store(true, ordering: .relaxed) }
           turn = .following(try await follow(leader, state))
           continue
         }

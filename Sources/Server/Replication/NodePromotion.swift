@@ -14,13 +14,23 @@ extension NodeLife {
       switch order.kind {
       case .promise(let epoch, let origin):
         order.answer(try await give(epoch, origin, state, &turn))
-      case .promote(let isForced):
-        order.answer(try await promote(state, isForced, &turn))
+      case .promote(let isForced, let needed):
+        order.answer(
+          try await promote(state, isForced: isForced, needed: needed, yields: false, &turn))
+      case .leadAgain:
+        let answer = try await promote(
+          state, isForced: false, needed: nil, yields: true, &turn)
+        if case .waiting = turn, !Task.isCancelled {
+          stands.store(true, ordering: .relaxed)
+          tasks.withLock { $0.append(Task { await self.askForPromises() }) }
+        }
+        order.answer(answer)
       case .stand:
         guard case .waiting = turn, stands.load(ordering: .relaxed) else {
           return order.refuse("another node is to lead")
         }
-        order.answer(try await promote(state, false, &turn))
+        order.answer(
+          try await promote(state, isForced: false, needed: nil, yields: true, &turn))
       }
     } catch {
       order.refuse("\(error)")
@@ -76,8 +86,12 @@ extension NodeLife {
   }
 
   /// Has this node lead: see `Promotion`.
+  ///
+  /// - Parameters:
+  ///   - needed: the member whose promise it takes in any case.
+  ///   - yields: not where another node leads in an epoch that is not below this one's.
   func promote(
-    _ state: NodeState, _ isForced: Bool, _ turn: inout Turn
+    _ state: NodeState, isForced: Bool, needed: String?, yields: Bool, _ turn: inout Turn
   ) async throws -> LifeAnswer {
     let store = state.store
     guard configuration.followedAddress == nil,
@@ -91,6 +105,11 @@ extension NodeLife {
     // What others have promised since ends this node's leading, and nothing else does.
     if case .leading = turn, known.allSatisfy({ $0 <= store.epoch }) {
       return .leads(store.epoch, at: store.feed.end.sequence, nil)
+    }
+    if yields,
+      let leader = reports.first(where: { $0.isLeading && $0.standing!.epoch >= store.epoch })
+    {
+      return .refused("\(leader.address) leads", leader.standing!.epoch)
     }
     var promotion = Promotion(
       own: standing, mayLack: state.mayLack, node: succession.node,
@@ -116,6 +135,12 @@ extension NodeLife {
     }
     guard isForced || promotion.isEnough else {
       return .tooFew(promotion, reached: promotion.promises)
+    }
+    if let needed = configuration.members.first(where: { $0.id == needed }) {
+      let address = "\(try NodeAddress(parsing: needed.address))"
+      guard promotion.granted.contains(where: { $0.address == address }) else {
+        return .refused("\(address) has not promised to make room", nil)
+      }
     }
     if let best = promotion.best {
       let peer = try NodeAddress(parsing: best.address)

@@ -66,6 +66,9 @@ struct PromiseCollector: Sendable {
         Succession.Standing(origin: log, epoch: epoch, sequence: sequence),
         mayLack: said.lacks ?? false)
     }
-    return said.highest.flatMap { Epoch($0[...]) }.map { .refused($0) } ?? .silent
+    guard let highest = said.highest.flatMap({ Epoch($0[...]) }),
+      highest.number < Promotion.numberLimit
+    else { return .silent }
+    return .refused(highest)
   }
 }

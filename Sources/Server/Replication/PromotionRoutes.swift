@@ -20,7 +20,7 @@ extension LoopState {
       if !node.isLeading { return askForHandOver(lane) }
     default: return .now(badOption("handover must be true or false"))
     }
-    return order(.promote(isForced: isForced), lane)
+    return order(.promote(isForced: isForced, needed: query.text("from")), lane)
   }
 
   func promise(_ query: Parameters, _ lane: StandardLane) -> Handling {
@@ -33,6 +33,10 @@ extension LoopState {
     }
     guard let epoch = asked.epoch, let origin = asked.origin else {
       return .now(badOption("epoch and origin are needed"))
+    }
+    // Nobody could lead above it.
+    guard epoch.number < Promotion.numberLimit else {
+      return .now(badOption("epoch must be below \(Promotion.numberLimit)"))
     }
     return order(.promise(epoch, origin: origin), lane)
   }

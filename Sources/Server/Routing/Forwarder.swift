@@ -17,13 +17,25 @@ final class Forwarder: Sendable {
   /// This node.
   private let address: String
   let pool: KVPool
+  /// For what this node asks by itself: no client's requests are in its way.
+  let ownPool = KVPool(limits: KVLimits(connectionsPerNodeMax: 8))
 
   init(address: String) {
     self.address = address
     pool = KVPool(limits: KVLimits(connectionsPerNodeMax: 64))
   }
 
-  func close() -> EventLoopFuture<Void> { pool.close() }
+  /// Ends what is under way where that comes to an end in time; the rest ends by its own deadlines.
+  func close(within seconds: Int) async {
+    let closed = [pool.close(), ownPool.close()]
+    let (over, signal) = AsyncStream<Void>.makeStream()
+    EventLoopFuture.andAllComplete(closed, on: closed[0].eventLoop).whenComplete { _ in
+      signal.finish()
+    }
+    let timer = closed[0].eventLoop.scheduleTask(in: .seconds(Int64(seconds))) { signal.finish() }
+    for await _ in over {}
+    timer.cancel()
+  }
 
   /// The nodes that a request has come through.
   static func hops(of request: StandardRequest) -> Int {

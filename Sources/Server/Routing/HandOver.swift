@@ -9,8 +9,9 @@ import Synchronization
 ///     promoted --> what was held is handed on to the successor, and so is what comes for a while
 ///     anything fails --> what was held is handled here, by whatever this node is then
 ///
-/// The promotion asks this node for its promise, with which it leads no more; so nothing depends on what
-/// becomes of the answers between the two.
+/// The promotion takes this node's promise, with which it leads no more; so nothing depends on what
+/// becomes of the answers between the two. Where it came to nothing this node is promoted again, above what
+/// was promised meanwhile.
 struct HandOver: Sendable {
   /// How long what is in progress may take.
   private static let settleMax = Duration.seconds(2)
@@ -34,14 +35,22 @@ struct HandOver: Sendable {
   func run() async -> Outcome {
     let loops = node.loops
     for loop in loops { await loop.holdWrites() }
-    let outcome = await settled(loops)
-    // With its promise this node leads no more.
-    if !node.isLeading, outcome.isRefused { await leadAgain() }
+    var outcome = await settled(loops)
+    if outcome == nil {
+      let promoted = await promoted()
+      // Somebody may have promised meanwhile, this node included: nobody leads by itself then.
+      if promoted.isRefused { await leadAgain() }
+      outcome = promoted
+    }
+    guard let outcome else { preconditionFailure("a hand-over without an outcome") }
     for loop in loops { await loop.releaseWrites(to: outcome.isRefused ? nil : address) }
     return outcome
   }
 
-  private func settled(_ loops: [LoopState]) async -> Outcome {
+  /// Waits until all writes are answered and the successor has them.
+  ///
+  /// - Returns: why not.
+  private func settled(_ loops: [LoopState]) async -> Outcome? {
     let deadline = ContinuousClock.now + Self.settleMax
     for loop in loops {
       while await !loop.isQuiet {
@@ -58,9 +67,15 @@ struct HandOver: Sendable {
       }
       try? await Task.sleep(for: Self.look)
     }
+    return nil
+  }
+
+  /// Has the successor promoted; not without this node's promise.
+  private func promoted() async -> Outcome {
     do {
-      let answer = try await node.forwarder.pool.execute(
-        KVRequest(.POST, "/admin/promote"), on: address,
+      let target = "/admin/promote?from=\(PercentEncoding.encode(node.id))"
+      let answer = try await node.forwarder.ownPool.execute(
+        KVRequest(.POST, target), on: address,
         deadline: .now() + .seconds(Self.promotionSeconds)
       ).get()
       guard answer.status == 200 else {
@@ -77,9 +92,7 @@ struct HandOver: Sendable {
   private func leadAgain() async {
     let (answered, answer) = AsyncStream<Void>.makeStream()
     node.give(
-      LifeOrder(kind: .promote(isForced: false)) { _ in
-        answer.finish()
-      })
+      LifeOrder(kind: .leadAgain) { _ in answer.finish() })
     for await _ in answered {}
   }
 }
@@ -105,7 +118,7 @@ extension LoopState {
       return .now(Answer(.conflict, .json))
     }
     let target = "/admin/handover?to=\(PercentEncoding.encode(node.id))"
-    node.forwarder.pool.execute(
+    node.forwarder.ownPool.execute(
       KVRequest(.POST, target), on: leader, deadline: .now() + .seconds(30), eventLoop: eventLoop
     ).assumeIsolated().whenComplete { result in
       switch result {

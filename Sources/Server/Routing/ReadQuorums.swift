@@ -24,7 +24,7 @@ final class ReadQuorums {
     var open: Int
     var answers: Int
     var best: (node: NodeAddress, standing: Succession.Standing)?
-    let action: (Verdict) -> Void
+    var action: ((Verdict) -> Void)?
     var timer: Scheduled<Void>?
     var isDone = false
 
@@ -62,7 +62,7 @@ final class ReadQuorums {
     self.eventLoop = eventLoop
     self.node = node
     peers = node.peers.map(Peer.init)
-    isMember = node.followers.memberCount > node.peers.count
+    isMember = node.isMember
   }
 
   var hasRoom: Bool { reads.count < Self.readsMax }
@@ -75,6 +75,7 @@ final class ReadQuorums {
       self.end(read, .tooFew(read.answers))
     }
     for peer in peers {
+      if peer.next.count >= 2 * Self.readsMax { peer.next.removeAll { $0.isDone } }
       peer.next.append(read)
       if !peer.isAsking { ask(peer) }
     }
@@ -91,7 +92,7 @@ final class ReadQuorums {
     peer.isAsking = true
     peer.asking = peer.next
     peer.next = []
-    node.forwarder.pool.execute(
+    node.forwarder.ownPool.execute(
       KVRequest(.GET, "/wal/position"), on: peer.address,
       deadline: .now() + .seconds(Int64(node.configuration.limits.positionSeconds)),
       eventLoop: eventLoop
@@ -134,7 +135,10 @@ final class ReadQuorums {
     read.isDone = true
     read.timer?.cancel()
     reads[ObjectIdentifier(read)] = nil
-    read.action(verdict)
+    let action = read.action
+    // What a silent member keeps of it is small.
+    read.action = nil
+    action?(verdict)
   }
 }
 

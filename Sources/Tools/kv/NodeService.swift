@@ -34,14 +34,24 @@ struct NodeService: Service {
     let note = AnnouncementNote(configuration.dataDirectory)
     var told = try note.read()
     var isFirst = true
+    // And not as the note says, which nothing but this node's own settings can contradict.
+    var isTold = false
     while true {
       if told == nil {
         told = try await waitForLeader()
-        isFirst = false
+        (isFirst, isTold) = (false, true)
       }
       guard let known = told else { return logger.info("stopped") }
+      let joined: Configuration
+      do {
+        joined = try join(known)
+      } catch  where isTold {
+        logger.error("the announcement is not taken: \(error)")
+        told = nil
+        continue
+      }
       try note.write(known)
-      guard let next = try await serve(try join(known), isFirst: isFirst) else { return }
+      guard let next = try await serve(joined, isFirst: isFirst) else { return }
       (told, isFirst) = (next, false)
     }
   }
@@ -67,7 +77,16 @@ struct NodeService: Service {
     let (announcements, changed) = AsyncStream.makeStream(
       of: Announcement.self, bufferingPolicy: .bufferingNewest(1))
     var configuration = configuration
-    if join != nil { configuration.onAnnouncement = { changed.yield($0) } }
+    if let join {
+      configuration.onAnnouncement = { [logger] told in
+        do {
+          _ = try join(told)
+          changed.yield(told)
+        } catch {
+          logger.error("the announcement is not taken: \(error)")
+        }
+      }
+    }
     guard let node = try await start(configuration) else { return nil }
     if isFirst { handler.announce("listening on \(node.address)") }
     // It ends when the task is cancelled, which is a reason to stop as well.

@@ -188,6 +188,11 @@ extension NodeProcessTests {
       try await leader.kill()
       let back = try await set.start(0)
       #expect(try await Self.put("b", back) == 403)
+      // Above it nobody could lead.
+      let highest = HTTPRequest(
+        method: "POST",
+        target: asked.target.replacingOccurrences(of: "=7-", with: "=\(UInt64.max)-"))
+      #expect(try await Threads.runOne { try back.connect().exchange(highest).status } == 400)
       let lower = HTTPRequest(
         method: "POST", target: asked.target.replacingOccurrences(of: "=7-", with: "=6-"))
       #expect(try await Threads.runOne { try back.connect().exchange(lower).status } == 409)

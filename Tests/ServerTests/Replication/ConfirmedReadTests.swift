@@ -137,6 +137,24 @@ import WAL
     }
   }
 
+  @Test("is not said to be confirmed by the marks of a node that has started")
+  func marks() async throws {
+    let first = try await RunningNode.start(.fast) {
+      $0.members = ["node", "b"].map { Member(id: $0, address: "127.0.0.1:1") }
+      $0.writeQuorum = 2
+    }
+    let written = try await first.ask("PUT", "/kv/k?w=1", body: "v")
+    let version = try #require(written["x-kv-version"].flatMap { UInt64($0) })
+    try await first.stop()
+    let second = try await first.reopened()
+    let stream = try await LogStreamClient(second, "from=1&replica=b")
+    // The mark of the stop, and whatever a start writes.
+    for frame in try await stream.frames(through: version + 1) {
+      #expect(frame.header.confirmedSequence < version, "\(frame.header)")
+    }
+    try await second.stop()
+  }
+
   @Test("is answered when the node stops")
   func stop() async throws {
     for lane in ConfiguredLane.allCases {

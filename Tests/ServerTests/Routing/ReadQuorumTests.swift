@@ -141,6 +141,26 @@ import Testing
     }
   }
 
+  @Test("does not count a node that the configuration does not name")
+  func guest() async throws {
+    let told = Told()
+    try await FakeMember.with({ _ in FakeMember.Answer(body: told.value) }) { member in
+      try await RunningNode.with(
+        .fast,
+        {
+          $0.members = [
+            Member(id: "b", address: member.address), Member(id: "c", address: "127.0.0.1:1"),
+          ]
+        }
+      ) { node in
+        told.set(try await Self.position(of: node))
+        try await #expect(node.ask("GET", "/kv/k?r=1").status == 404)
+        try await #expect(node.ask("GET", "/kv/k?r=2").status == 503)
+        try await #expect(node.ask("GET", "/kv/k?r=3").status == 400)
+      }
+    }
+  }
+
   @Test("trusts no answer that was asked for before it came")
   func fresh() async throws {
     let told = Told()
