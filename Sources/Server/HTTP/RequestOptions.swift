@@ -66,8 +66,14 @@ extension LoopState {
     let asked = query.first("w")?.withUnsafeBytes { DecimalText.parse($0) }
     let wanted = asked.map { Int($0) } ?? node.configuration.writeQuorum
     lane.quorum = .alone
-    // A replica refuses it as any other.
-    guard wanted > 1, node.isLeading else { return nil }
+    guard wanted > 1 else { return nil }
+    let quorum = WriteQuorum(members: wanted, timeoutMilliseconds: timeoutMilliseconds(query))
+    guard node.isLeading else {
+      // A replica refuses it as any other; where it leads by the time that the committer has it, the write
+      // waits for the others.
+      lane.quorum = quorum
+      return nil
+    }
     guard !isDraining else { return unavailable("the node is stopping: nothing was written") }
     let streaming = node.followers.streamingCount
     guard streaming >= wanted else {
@@ -75,8 +81,7 @@ extension LoopState {
         "\(wanted) members are wanted, \(streaming) of \(memberCount) are streaming: "
           + "nothing was written")
     }
-    lane.quorum = WriteQuorum(
-      members: wanted, timeoutMilliseconds: timeoutMilliseconds(query))
+    lane.quorum = quorum
     return nil
   }
 
@@ -252,8 +257,10 @@ extension LoopState {
   private func quorum(ofMembers asked: Int) -> WriteQuorum? {
     let members = asked == 0 ? defaultQuorum.members : asked
     guard members <= node.followers.memberCount else { return nil }
-    guard members > 1, node.isLeading else { return .alone }
-    guard !isDraining, node.followers.streamingCount >= members else { return nil }
+    guard members > 1 else { return .alone }
+    // One that does not lead may by the time that the committer has the write.
+    guard !node.isLeading || !isDraining && node.followers.streamingCount >= members
+    else { return nil }
     return asked == 0
       ? defaultQuorum
       : WriteQuorum(members: members, timeoutMilliseconds: limits.waitMilliseconds)

@@ -13,6 +13,13 @@ final class RegisterHistory: Sendable {
     var begun = 0
     var acknowledged = 0
     var read = 0
+    /// The last that happened to it, for who has to find out.
+    var events: [String] = []
+
+    mutating func note(_ event: String) {
+      if events.count == 30 { events.removeFirst() }
+      events.append(event)
+    }
   }
 
   private struct State {
@@ -33,9 +40,10 @@ final class RegisterHistory: Sendable {
     state.withLock { $0.registers[key, default: Register()].begun = value }
   }
 
-  func acknowledged(_ key: String, _ value: Int) {
+  func acknowledged(_ key: String, _ value: Int, by node: String = "") {
     state.withLock {
       $0.registers[key]!.acknowledged = value
+      $0.registers[key]!.note("\(value) written by \(node)")
       $0.writes += 1
     }
   }
@@ -56,8 +64,10 @@ final class RegisterHistory: Sendable {
       state.reads += 1
       var register = state.registers[key] ?? Register()
       let most = register.begun
+      register.note("\(value) read by \(node)")
       if value < least || value > most {
-        state.faults.append("\(key) at \(node): \(value), and it is from \(least) to \(most)")
+        state.faults.append(
+          "\(key): \(value), and it is from \(least) to \(most): \(register.events)")
       }
       register.read = max(register.read, value)
       state.registers[key] = register
@@ -102,9 +112,9 @@ struct RegisterClient: Sendable {
       let request = HTTPRequest(
         method: "PUT", target: "/kv/\(key)?timeout_ms=1000", body: Array("\(value + 1)".utf8))
       switch exchange(request, nodes[node % nodes.count]) {
-      case .done:
+      case .done(let answer):
         value += 1
-        history.acknowledged(key, value)
+        history.acknowledged(key, value, by: answer.origin)
       case .refused:
         node += 1
         Thread.sleep(forTimeInterval: 0.005)
@@ -129,8 +139,18 @@ struct RegisterClient: Sendable {
       let request = HTTPRequest(method: "GET", target: "/kv/\(key)?timeout_ms=1000")
       if case .done(let answer) = exchange(request, node) {
         let value = answer.status == 404 ? 0 : Int(answer.text) ?? -1
-        history.endRead(key, value, least: least, by: "\(node)")
+        history.endRead(key, value, least: least, by: answer.origin)
       }
     }
+  }
+}
+
+extension HTTPAnswer {
+  /// Which node has answered what, through which other.
+  fileprivate var origin: String {
+    head.split(separator: "\r\n").filter {
+      let name = $0.lowercased()
+      return name.hasPrefix("x-kv-") || name.hasPrefix("etag")
+    }.joined(separator: " ")
   }
 }
