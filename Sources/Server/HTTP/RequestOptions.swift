@@ -107,9 +107,14 @@ extension LoopState {
     let wanted =
       query.first("r")?.withUnsafeBytes { DecimalText.parse($0) }.map { Int($0) }
       ?? node.configuration.readQuorum
-    // One that was handed on has asked already.
-    guard wanted > 1, !isLocal, lane.request?.headers.contains(name: Self.readQuorumField) != true
-    else { return settled(query, lane, isLocal: isLocal, handle) }
+    if let told = lane.request?.headers.first(name: Self.readQuorumField) {
+      // Whoever has handed it on has asked already, and relies on that this node has as much.
+      guard let needed = NodePosition(told), let own = node.position, !node.mayLack,
+        needed.standing.origin == own.origin, !Succession.Standing.isLess(own, needed.standing)
+      else { return .now(unavailable("this node has less than it had when it was asked")) }
+      return settled(query, lane, isLocal: isLocal, handle)
+    }
+    guard wanted > 1, !isLocal else { return settled(query, lane, isLocal: isLocal, handle) }
     guard readQuorums.hasRoom, !isDraining else {
       return .now(unavailable("overloaded: too many reads ask other members"))
     }
@@ -118,11 +123,11 @@ extension LoopState {
       guard lane.isOpen else { return }
       switch verdict {
       case .here: lane.deliver(self.settled(query, lane, isLocal: isLocal, handle))
-      case .there(let member):
+      case .there(let member, let standing):
         lane.deliver(
           self.forward(
             lane, to: member, waitMilliseconds: milliseconds,
-            fields: [(name: Self.readQuorumField, value: "met")]))
+            fields: [(name: Self.readQuorumField, value: NodePosition.text(standing))]))
       case .tooFew(let count):
         lane.deliver(
           .now(

@@ -13,7 +13,8 @@ final class ReadQuorums {
   /// Who answers a read.
   enum Verdict {
     case here
-    case there(NodeAddress)
+    /// The member that has as much.
+    case there(NodeAddress, Succession.Standing)
     /// So many said how far they are, this node included where it counts.
     case tooFew(Int)
   }
@@ -124,7 +125,7 @@ final class ReadQuorums {
       guard let best = read.best,
         own.map({ Succession.Standing.isLess($0, best.standing) }) ?? true
       else { return end(read, .here) }
-      end(read, .there(best.node))
+      end(read, .there(best.node, best.standing))
     } else if read.answers + read.open < read.wanted {
       end(read, .tooFew(read.answers))
     }
@@ -149,7 +150,11 @@ struct NodePosition {
   /// - Returns: nil where the answer is none.
   init?(_ answer: KVResponse) {
     guard answer.status == 200 else { return nil }
-    let text = String(buffer: answer.body)
+    self.init(String(buffer: answer.body))
+  }
+
+  /// What `text` writes; nil where it is something else.
+  init?(_ text: String) {
     let parts = text.split(separator: " ", omittingEmptySubsequences: false)
     guard parts.count == 3, let origin = UInt64(parts[0], radix: 16),
       let epoch = Epoch(parts[1]), let sequence = UInt64(parts[2])

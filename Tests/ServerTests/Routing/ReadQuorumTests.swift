@@ -99,8 +99,14 @@ import Testing
         try await #expect(client.ask("GET", "/health").text == "ok")
       }
       // Who is asked by another node has been chosen.
-      let chosen = try await node.ask("GET", "/kv/k?r=2", ["X-KV-Read-Quorum: met"])
+      let position = try await Self.position(of: node)
+      let chosen = try await node.ask("GET", "/kv/k?r=2", ["X-KV-Read-Quorum: \(position)"])
       #expect(chosen.text == "v")
+      // And has less by now.
+      for text in ["met", try await Self.position(of: node, plus: 1_000)] {
+        let less = try await node.ask("GET", "/kv/k?r=2", ["X-KV-Read-Quorum: \(text)"])
+        #expect(less.status == 503, "\(text)")
+      }
     }
   }
 
