@@ -42,6 +42,8 @@ public struct Configuration: Sendable {
   public var shardCount: UInt32 = 1
   /// What says which shard a key belongs to.
   public var hash = ShardHash.fnv1
+  /// All shards; nil for a node alone.
+  public var map: ShardMap?
   /// The shard's configured nodes, its leader first; a replica that the configuration does not list is
   /// none of them. Empty for a node alone.
   public var members: [Member] = []

@@ -28,6 +28,8 @@ final class NodeState: Sendable {
   /// The other members of the shard.
   let peers: [NodeAddress]
   let forwarder: Forwarder
+  /// Nil for a node alone.
+  let cluster: Cluster?
   /// It may have acknowledged what it does not have any more, and has not been up to date with a leader
   /// since: its log was cut, or its directory was empty.
   let lacks: Atomic<Bool>
@@ -65,6 +67,7 @@ final class NodeState: Sendable {
   ) {
     self.peers = peers
     self.forwarder = forwarder ?? Forwarder(address: address)
+    cluster = configuration.map.map { Cluster($0, shard: Int(configuration.shardIndex)) }
     self.configuration = configuration
     self.store = store
     self.metrics = metrics

@@ -27,6 +27,8 @@ public struct ShardMap: Hashable, Sendable {
 
   /// Where it was read, for errors.
   public var file: String
+  /// Of two configurations of a cluster the one with the higher number counts.
+  public var version = 1
   public var mode: Mode
   public var hash: ShardHash
   /// The nodes of a shard that must have a write before it is acknowledged.

@@ -9,7 +9,6 @@ public struct ShardMapError: Error, Hashable, Sendable {
     case duplicateField
     case wrongType(expected: String, found: String)
     case outOfRange(String)
-    case unknownVersion(String)
     case unknownHash(String)
     case unknownMode(String)
     case noShards
@@ -57,7 +56,6 @@ extension ShardMapError.Problem: CustomStringConvertible {
     case .duplicateField: "is there twice"
     case .wrongType(let expected, let found): "must be \(expected), not \(found)"
     case .outOfRange(let range): "must be \(range)"
-    case .unknownVersion(let version): "version \(version) is not known: only 1 is"
     case .unknownHash(let name):
       "unknown hash \(name.debugDescription): "
         + ShardHash.allCases.map(\.name).joined(separator: " or ")

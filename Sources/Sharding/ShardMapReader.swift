@@ -22,16 +22,13 @@ extension ShardMap {
     let object = try whole.object([
       "version", "hash", "mode", "write_quorum", "read_quorum", "shards", "nodes",
     ])
-    if let version = object["version"] {
-      let number = try version.integer(0...Int.max)
-      guard number == 1 else { throw version.error(.unknownVersion("\(number)")) }
-    }
     let mode = try Self.mode(object["mode"])
     let hash = try Self.hash(object["hash"])
     let shards = try Self.shards(object, mode)
     let nodesMin = shards.map(\.nodes.count).min() ?? 1
     self.init(
-      file: whole.file, mode: mode, hash: hash,
+      file: whole.file,
+      version: try object["version"]?.integer(1...Int.max) ?? 1, mode: mode, hash: hash,
       writeQuorum: try object["write_quorum"]?.integer(1...nodesMin) ?? 1,
       readQuorum: try object["read_quorum"]?.integer(1...nodesMin) ?? 1,
       shards: shards)

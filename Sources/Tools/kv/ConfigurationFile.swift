@@ -46,14 +46,8 @@ enum ConfigurationFile {
 extension ShardMap {
   /// Ends the command where this version cannot run what the configuration asks for.
   func requireSupport() throws {
-    let problem: (place: String, text: String)?
-    if mode == .leaderless {
-      problem = ("mode", "this version does not run leaderless clusters yet")
-    } else if shards.count > 1 {
-      problem = ("shards", "this version runs one shard only yet, and these are \(shards.count)")
-    } else {
-      problem = nil
+    guard mode == .leader else {
+      throw Output.failure("\(file): mode: this version does not run leaderless clusters yet")
     }
-    if let problem { throw Output.failure("\(file): \(problem.place): \(problem.text)") }
   }
 }

@@ -128,6 +128,7 @@ struct ConfiguredNode {
     configuration.shardIndex = UInt32(shard.index)
     configuration.shardCount = UInt32(map.shards.count)
     configuration.hash = map.hash
+    configuration.map = map
     configuration.writeQuorum = writeQuorum
     configuration.readQuorum = readQuorum
     configuration.members = shard.nodes.map { Member(id: $0, address: $0) }

@@ -187,13 +187,10 @@ extension NodeProcessTests {
 
     @Test("refuses what this version does not run, and what is no configuration, exit 1")
     func refused() async throws {
-      let several = """
-        {"shards":[{"name":"a","index":0,"leader":"\(address)"},
-                   {"name":"b","index":1,"leader":"127.0.0.1:9"}]}
-        """
-      let outcome = try await start(json: several).outcome()
+      let leaderless = #"{"mode":"leaderless","nodes":["\(address)"]}"#
+      let outcome = try await start(json: leaderless).outcome()
       #expect(outcome.status == 1 && outcome.output == "")
-      #expect(outcome.errors.contains("shards: this version runs one shard only"))
+      #expect(outcome.errors.contains("mode: this version does not run leaderless clusters yet"))
       let wrong = try await start(json: "{}").outcome()
       #expect(wrong.status == 1 && wrong.errors.hasSuffix("sharding.json: shards: missing\n"))
       #expect(!FileManager.default.fileExists(atPath: directory.path("data")))
