@@ -103,6 +103,7 @@ extension LoopState {
     _ query: Parameters, _ lane: StandardLane, isLocal: Bool = false,
     _ handle: @escaping () -> Handling
   ) -> Handling {
+    if !isLocal, let handling = misdirected(lane) { return handling }
     if case .refused(let answer) = readOptions(query, isRead: true) { return .now(answer) }
     let wanted =
       query.first("r")?.withUnsafeBytes { DecimalText.parse($0) }.map { Int($0) }

@@ -94,12 +94,7 @@ extension LoopState {
     fields: [(name: String, value: String)] = [], retryUntil: NIODeadline = .now()
   ) -> Handling {
     guard let request = lane.request else { preconditionFailure("a lane that answers nothing") }
-    guard Forwarder.hops(of: request) < Forwarder.hopsMax else {
-      writeError(
-        "this request has come through \(Forwarder.hopsMax) nodes: do all of them have the same configuration?"
-      )
-      return .now(Answer(.loopDetected, .json))
-    }
+    guard Forwarder.hops(of: request) < Forwarder.hopsMax else { return .now(loopDetected()) }
     self.node.forwarder.forward(
       request, to: node, waitMilliseconds: waitMilliseconds, fields: fields, on: eventLoop
     ).assumeIsolated().whenComplete { result in
@@ -122,7 +117,15 @@ extension LoopState {
     return .later
   }
 
-  private func unreachable(
+  func loopDetected() -> Answer {
+    writeError(
+      "this request has come through \(Forwarder.hopsMax) nodes: do all of them have the same configuration?"
+    )
+    return Answer(.loopDetected, .json)
+  }
+
+  /// Why a request has no answer, which another node was to give.
+  func unreachable(
     _ node: NodeAddress, _ error: any Error, _ method: HTTPMethod
   ) -> Answer {
     let isUnsent = (error as? KVClientError).map { !$0.mayHaveBeenSent } ?? false
@@ -135,7 +138,7 @@ extension LoopState {
 
 extension Result<KVResponse, any Error> {
   /// Whether it is certain that the request has changed nothing, and may be made again.
-  fileprivate var isNothingDone: Bool {
+  var isNothingDone: Bool {
     switch self {
     case .success(let answer): answer.status == 503
     case .failure(let error): (error as? KVClientError).map { !$0.mayHaveBeenSent } ?? false
