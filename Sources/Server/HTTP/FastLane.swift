@@ -450,7 +450,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   /// No node has, or what it did is not known.
   func relayFailed(_ request: RelayedRequest, _ node: NodeAddress, _ error: KVClientError) {
-    let answer = loop.unreachable(node, error, request.isRead ? .GET : .PUT)
+    let answer = loop.unreachable(node, error, isRead: request.isRead)
     loop.requestMetrics.answered(request.route, answer.status, since: request.start)
     guard context != nil else { return loop.body.clear() }
     take(request.number) { output in

@@ -127,7 +127,7 @@ extension LoopState {
       case .there(let member, let standing):
         lane.deliver(
           self.forward(
-            lane, to: member, waitMilliseconds: milliseconds,
+            lane, to: member, isRead: true, waitMilliseconds: milliseconds,
             fields: [(name: Self.readQuorumField, value: NodePosition.text(standing))]))
       case .tooFew(let count):
         lane.deliver(

@@ -32,10 +32,12 @@ package struct RelayedHead: Equatable {
   package static func recognise(_ bytes: UnsafeRawBufferPointer, isHead: Bool) -> Outcome {
     let start: StaticString = "HTTP/1.1 "
     // The shortest: `HTTP/1.1 200 \r\n\r\n`.
-    guard bytes.count >= 17 else { return .incomplete }
-    for offset in 0..<start.utf8CodeUnitCount where bytes[offset] != start.utf8Start[offset] {
+    for (byte, letter) in zip(
+      bytes, UnsafeBufferPointer(start: start.utf8Start, count: start.utf8CodeUnitCount))
+    where byte != letter {
       return .malformed("no HTTP/1.1")
     }
+    guard bytes.count >= 17 else { return .incomplete }
     var status: UInt16 = 0
     for digit in bytes[9..<12] {
       guard digit >= 0x30, digit <= 0x39 else { return .malformed("no status") }

@@ -108,7 +108,7 @@ extension LoopState {
       }
     }
     node.forwarder.forward(
-      request, to: target,
+      request, to: target, isRead: errand.isRead,
       waitMilliseconds: Parameters(request.query).map(timeoutMilliseconds)
         ?? limits.waitMilliseconds,
       fields: fields, on: eventLoop
@@ -136,8 +136,7 @@ extension LoopState {
       metrics.forwardFailures.increment()
       node.cluster?.noteFailure(of: target, in: errand.shard)
       guard !error.isTimeout, errand.isRead || result.isNothingDone else {
-        let method = lane.request?.method ?? .GET
-        return lane.deliver(.now(unreachable(target, error, method)))
+        return lane.deliver(.now(unreachable(target, error, isRead: errand.isRead)))
       }
       goElsewhere(lane, errand, target, hint: nil, error)
     }
@@ -152,8 +151,7 @@ extension LoopState {
     findLeader(errand.shard, hint: hint) { leader in
       guard lane.isOpen else { return }
       guard leader != nil, next.attempts < Errand.attemptsMax else {
-        let method = lane.request?.method ?? .GET
-        return lane.deliver(.now(self.unreachable(target, error, method)))
+        return lane.deliver(.now(self.unreachable(target, error, isRead: errand.isRead)))
       }
       lane.deliver(self.passOn(lane, next))
     }
