@@ -50,7 +50,9 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private var relayedCount: UInt64 = 0
   private var relayedFirst: UInt64 = 0
   /// Answers of theirs that came before the one of the first.
-  private var early: [UInt64: ByteBuffer] = [:]
+  private var early: [UInt64: (bytes: ByteBuffer, charge: Int)] = [:]
+  /// What those in `output` count for in the node's bound on answers.
+  private var relayedCharge = 0
   /// By which those go that are on their way; nil where they are reads, in whatever order they come.
   private var relay: RelayLink?
   /// What was read, and is told once it is confirmed.
@@ -100,8 +102,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     releaseInput()
     large = nil
     unconfirmed = nil
-    early = [:]
-    relay = nil
+    dropRelayed()
     context.fireChannelInactive()
   }
 
@@ -432,14 +433,16 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   /// Another node has answered.
   ///
-  /// - Parameter bytes: the answer, of which `head` is the head.
+  /// - Parameters:
+  ///   - bytes: the answer, of which `head` is the head.
+  ///   - charge: what it counts for in the node's bound, which this lane releases.
   func relayed(
-    _ request: RelayedRequest, _ head: RelayedHead, _ bytes: UnsafeRawBufferPointer
+    _ request: RelayedRequest, _ head: RelayedHead, _ bytes: UnsafeRawBufferPointer, charge: Int
   ) {
     let status = Status(code: head.status, reason: "")
     loop.requestMetrics.answered(request.route, status, since: request.start)
-    guard context != nil else { return }
-    take(request.number) { output in
+    guard context != nil else { return loop.node.releaseAnswer(charge) }
+    take(request.number, charge: charge) { output in
       head.write(bytes, into: &output)
       output.writeBytes(loop.forwardedBy)
       if isClosing { output.writeStaticString("Connection: close\r\n") }
@@ -463,21 +466,31 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   /// Adds the answer to a request that was handed on, in the order of the requests.
-  private func take(_ number: UInt64, _ write: (inout ByteBuffer) -> Void) {
+  private func take(_ number: UInt64, charge: Int = 0, _ write: (inout ByteBuffer) -> Void) {
     guard number == relayedFirst else {
       var bytes = ByteBuffer()
       write(&bytes)
-      early[number] = bytes
+      early[number] = (bytes, charge)
       return
     }
     relayedFirst += 1
+    relayedCharge += charge
     // The last of those that are in progress says so: nothing may follow it.
     if loop.isDraining, relayedOpen == 0 { isClosing = true }
     write(&output)
-    while !early.isEmpty, let bytes = early.removeValue(forKey: relayedFirst) {
+    while !early.isEmpty, let next = early.removeValue(forKey: relayedFirst) {
       relayedFirst += 1
-      output.writeImmutableBuffer(bytes)
+      relayedCharge += next.charge
+      output.writeImmutableBuffer(next.bytes)
     }
+  }
+
+  /// The client is gone.
+  private func dropRelayed() {
+    loop.node.releaseAnswer(early.values.reduce(relayedCharge) { $0 + $1.charge })
+    relayedCharge = 0
+    early = [:]
+    relay = nil
   }
 
   // MARK: - Answers
@@ -550,7 +563,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     if output.readableBytes > 0 {
       var bytes = ByteBuffer()
       swap(&bytes, &output)
-      context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+      context.writeAndFlush(wrapOutboundOut(bytes), promise: releaseOfCharge())
       // Writing can lead back here. If it has not, the storage is used again: when all of it is
       // written nobody else has it.
       if output.readableBytes == 0, bytes.capacity <= 16 << 10 {
@@ -558,6 +571,16 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
         output.clear()
       }
     }
+  }
+
+  /// What happens once the client has taken what counts in the node's bound; nil where nothing does.
+  private func releaseOfCharge() -> EventLoopPromise<Void>? {
+    guard relayedCharge > 0 else { return nil }
+    let (node, charge) = (loop.node, relayedCharge)
+    relayedCharge = 0
+    let promise = loop.eventLoop.makePromise(of: Void.self)
+    promise.futureResult.whenComplete { _ in node.releaseAnswer(charge) }
+    return promise
   }
 
   private func finishIfDone() {

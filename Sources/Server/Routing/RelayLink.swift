@@ -198,7 +198,6 @@ final class RelayLink: ChannelInboundHandler {
       guard input.readableBytes >= bytes else { return expect(head, first.request) }
       answer(head, first)
       input.moveReaderIndex(forwardBy: bytes)
-      release()
       return true
     }
   }
@@ -235,13 +234,16 @@ final class RelayLink: ChannelInboundHandler {
       }
       let bytes = bytes(of: first)
       removeFirst()
+      release()
       relays.again(request, bytes, instead: address, hint: hint, .notLeading(address))
       return
     }
     removeFirst()
+    let charge = chargedBytes
+    chargedBytes = 0
     input.withUnsafeReadableBytes { bytes in
-      request.lane.relayed(
-        request, head, UnsafeRawBufferPointer(rebasing: bytes[..<(head.headBytes + head.bodyBytes)]))
+      let whole = UnsafeRawBufferPointer(rebasing: bytes[..<(head.headBytes + head.bodyBytes)])
+      request.lane.relayed(request, head, whole, charge: charge)
     }
     if touched.last !== request.lane { touched.append(request.lane) }
   }
