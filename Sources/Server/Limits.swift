@@ -43,8 +43,11 @@ public struct Limits: Sendable {
   public var answersBytesMax = 256 << 20
   /// Requests of one connection that wait for the committer.
   public var pendingWritesMax = 1_024
+  /// A connection to another node that has kept its first request waiting for that long gets no company
+  /// where there is a choice.
+  public var relayStallMilliseconds: Int64 = 20
   /// Requests of one connection that other nodes are answering.
-  public var relayedRequestsMax = 64
+  public var relayedRequestsMax = 16
   /// Answers that one connection has not taken yet; above it nothing more is read from it.
   public var outputBytesMax = 256 << 10
   /// A connection on which nothing has begun.

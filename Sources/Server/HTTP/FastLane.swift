@@ -51,6 +51,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   private var relayedFirst: UInt64 = 0
   /// Answers of theirs that came before the one of the first.
   private var early: [UInt64: (bytes: ByteBuffer, charge: Int)] = [:]
+  /// A client has so long to take what is being sent.
+  private var relayedDeadline: NIODeadline?
   /// What those in `output` count for in the node's bound on answers.
   private var relayedCharge = 0
   /// By which those go that are on their way; nil where they are reads, in whatever order they come.
@@ -226,6 +228,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     case .incomplete: return .incomplete
     case .unusual: return .unusual
     case .request(let request):
+      guard request.shards.isEmpty || isDividedAlike(bytes[request.shards]) else { return .unusual }
       if loop.shardCount > 1, request.route != .acknowledgement, request.route != .localRead {
         guard let key = key(of: request, bytes) else { return .unusual }
         if let shard = loop.foreignShard(key) { return passOn(request, bytes, shard) }
@@ -395,15 +398,23 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   // MARK: - Requests for other nodes
 
+  /// Whether the node that has handed a request on divides the keys as this one does.
+  private func isDividedAlike(_ text: Slice<UnsafeRawBufferPointer>) -> Bool {
+    text.elementsEqual(loop.shardsText)
+  }
+
   /// Hands a request for another shard on.
   private func passOn(
     _ request: FastRequest, _ bytes: UnsafeRawBufferPointer, _ shard: Int
   ) -> Step {
     // The standard pipeline does what is rare.
     guard loop.node.configuration.routing == .proxy, request.keepsAlive, !loop.isDraining,
-      request.hops < Forwarder.hopsMax
+      request.hops < Forwarder.hopsMax, request.fields < FastRequest.headerFieldsMax - 3,
+      request.headEnd < FastRequest.headBytesMax - loop.relayedFieldsMax
     else { return .unusual }
     let isRead = request.route.isRead
+    // The node that answers asks others, or refuses it: not on a connection that it shares.
+    guard isRead ? loop.readsAlone : value(of: request, bytes) != nil else { return .unusual }
     guard isSettledHere, relayedOpen < loop.limits.relayedRequestsMax else { return .held }
     if relayedOpen > 0 {
       // The next one may not overtake a write, and none of them another's.
@@ -414,7 +425,8 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     if let relay, relayedOpen > 0, !relay.takes(kind, shard, of: loop) { return .held }
     let relayed = RelayedRequest(
       lane: self, number: relayedCount, route: request.route, kind: kind, isHead: request.isHead,
-      shard: shard, start: now)
+      isForLeader: isRead && (request.isForLeader || loop.readsFromLeader), shard: shard,
+      start: now)
     let whole = UnsafeRawBufferPointer(rebasing: bytes[..<request.end])
     guard
       let link = loop.relays.send(
@@ -452,7 +464,9 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   /// No node has, or what it did is not known.
-  func relayFailed(_ request: RelayedRequest, _ node: NodeAddress, _ error: KVClientError) {
+  ///
+  /// - Parameter node: nil where it is known and only takes long.
+  func relayFailed(_ request: RelayedRequest, _ node: NodeAddress?, _ error: KVClientError) {
     let answer = loop.unreachable(node, error, isRead: request.isRead)
     loop.requestMetrics.answered(request.route, answer.status, since: request.start)
     guard context != nil else { return loop.body.clear() }
@@ -463,6 +477,11 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
       if !request.isHead { output.writeImmutableBuffer(loop.body) }
     }
     loop.body.clear()
+  }
+
+  /// Whether nothing else of this lane is with other nodes.
+  func isAlone(_ request: RelayedRequest) -> Bool {
+    relayedOpen == 1 && request.number == relayedFirst
   }
 
   /// Adds the answer to a request that was handed on, in the order of the requests.
@@ -576,10 +595,16 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   /// What happens once the client has taken what counts in the node's bound; nil where nothing does.
   private func releaseOfCharge() -> EventLoopPromise<Void>? {
     guard relayedCharge > 0 else { return nil }
-    let (node, charge) = (loop.node, relayedCharge)
+    let charge = relayedCharge
     relayedCharge = 0
+    let seconds = Int64(loop.limits.answerSeconds + charge / (64 << 10))
+    relayedDeadline = .now() + .seconds(seconds)
     let promise = loop.eventLoop.makePromise(of: Void.self)
-    promise.futureResult.whenComplete { _ in node.releaseAnswer(charge) }
+    promise.futureResult.assumeIsolated().whenComplete { _ in
+      self.loop.node.releaseAnswer(charge)
+      self.relayedDeadline = nil
+      if self.context != nil { self.setDeadline() }
+    }
     return promise
   }
 
@@ -613,6 +638,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     } else {
       deadline = now + .seconds(Int64(loop.limits.idleSeconds))
     }
+    if let relayedDeadline { deadline = max(deadline, relayedDeadline) }
   }
 
   // MARK: - The end

@@ -38,6 +38,9 @@ package struct FastRequest: Equatable {
   package var hops: UInt8 = 0
   /// Only the shard's leader is to answer it.
   package var isForLeader = false
+  /// How whoever has handed it on divides the keys; empty where that is not said.
+  package var shards: Range<Int> = 0..<0
+  package var fields: UInt8 = 0
   /// Where the next request begins.
   package var end: Int
 
@@ -268,6 +271,7 @@ package struct FastRequest: Equatable {
         case .forwardedBy:
           let nodes = 1 + bytes[value].count { $0 == UInt8(ascii: ",") }
           request.hops = UInt8(clamping: Int(request.hops) + nodes)
+        case .shards: request.shards = value
         case .readFrom:
           if isEqual(value, "leader") { request.isForLeader = true }
         case .host:
@@ -284,6 +288,7 @@ package struct FastRequest: Equatable {
         }
       }
       guard hosts == 1, position <= headBytesMax else { return nil }
+      request.fields = UInt8(fields)
       return body(bodyBytes ?? 0, request)
     }
 
@@ -304,19 +309,22 @@ package struct FastRequest: Equatable {
     }
 
     private enum Meaning {
-      case ignored, unusual, host, contentLength, connection, forwardedBy, readFrom
+      case ignored, unusual, host, contentLength, connection, forwardedBy, readFrom, shards
     }
 
     /// Told by length and letters; what may change what a request means is unusual.
     private func meaning(_ name: Range<Int>) -> Meaning {
       switch name.count {
+      case 2: return isEqual(name, "te") ? .unusual : .ignored
       case 4: return isEqual(name, "host") ? .host : .ignored
       case 6: return isEqual(name, "expect") ? .unusual : .ignored
-      case 7: return isEqual(name, "upgrade") ? .unusual : .ignored
+      case 7:
+        return isEqual(name, "upgrade") || isEqual(name, "trailer") ? .unusual : .ignored
       case 8: return isEqual(name, "if-match") ? .unusual : .ignored
       case 10:
         if isEqual(name, "connection") { return .connection }
         return isEqual(name, "keep-alive") ? .unusual : .ignored
+      case 11: return isEqual(name, "x-kv-shards") ? .shards : .ignored
       case 12: return isEqual(name, "x-kv-context") ? .unusual : .ignored
       case 13:
         return isEqual(name, "if-none-match") || isEqual(name, "content-range")

@@ -57,6 +57,12 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   private(set) var relays: Relays!
   /// What an answer says that another node has given.
   let forwardedBy: [UInt8]
+  /// How keys are divided.
+  let shardsText: [UInt8]
+  /// What is added to a request that is handed on has no more bytes.
+  let relayedFieldsMax: Int
+  /// Whether only leaders answer reads that are handed on.
+  let readsFromLeader: Bool
   /// Writes that wait until other members have them.
   private(set) var held: HeldWrites!
   /// What a write waits for that does not say it.
@@ -98,6 +104,9 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
       ? .alone
       : WriteQuorum(members: members, timeoutMilliseconds: limits.waitMilliseconds)
     requestMetrics = RequestMetrics(node.metrics.registry)
+    shardsText = Array(node.shardsText.utf8)
+    relayedFieldsMax = 256 + node.address.utf8.count
+    readsFromLeader = node.configuration.readFrom == .leader
     forwardedBy = Array("\(Forwarder.hopsField): \(node.address)\r\n".utf8)
     encoder = AnswerEncoder(node: node.address, shard: node.shard)
     relays = Relays(self)

@@ -39,7 +39,7 @@ extension LoopState {
     if shardCount > 1, let shard = batchShard(request.body) {
       return elsewhere(shard, lane, isRead: false) ?? .now(unavailable("nobody has shard \(shard)"))
     }
-    if let handling = ledElsewhere(lane) { return handling }
+    if let handling = heldBack(lane) ?? ledElsewhere(lane) { return handling }
     if let answer = writeOptions(query, lane) { return .now(answer) }
     guard let lifetime = TimeToLive(query.first("ttl")) else { return .now(badTimeToLive()) }
     guard hasRoom(forBytes: request.body.readableBytes) else { return .now(overloaded(.batch)) }

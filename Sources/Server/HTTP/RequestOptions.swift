@@ -22,6 +22,8 @@ extension LoopState {
   /// In a read that another node has asked the members for.
   private static let readQuorumField = "X-KV-Read-Quorum"
 
+  private static let timeoutMillisecondsMax: UInt64 = 3_600_000
+
   /// Members of the shard, this node included.
   private var memberCount: UInt64 { UInt64(max(1, node.configuration.members.count)) }
 
@@ -37,8 +39,8 @@ extension LoopState {
     }
     var timeout = limits.waitMilliseconds
     if let text = query.first("timeout_ms") {
-      guard let number = text.withUnsafeBytes({ DecimalText.parse($0) }), number <= 3_600_000
-      else { return .refused(badOption("timeout_ms must be a number up to 3600000")) }
+      guard let number = text.withUnsafeBytes({ DecimalText.parse($0) }), number <= Self.timeoutMillisecondsMax
+      else { return .refused(badOption("timeout_ms must be a number up to \(Self.timeoutMillisecondsMax)")) }
       timeout = number
     }
     guard let text = query.text("min_version") else { return .go }
@@ -85,9 +87,10 @@ extension LoopState {
     return nil
   }
 
-  /// The `timeout_ms` of a request whose options have been judged.
+  /// The `timeout_ms` of a request; of one whose options have not been judged, no more than may be said.
   func timeoutMilliseconds(_ query: Parameters) -> UInt64 {
-    query.first("timeout_ms")?.withUnsafeBytes { DecimalText.parse($0) } ?? limits.waitMilliseconds
+    let asked = query.first("timeout_ms")?.withUnsafeBytes { DecimalText.parse($0) }
+    return min(asked ?? limits.waitMilliseconds, Self.timeoutMillisecondsMax)
   }
 
   func badOption(_ message: String) -> Answer {
@@ -103,7 +106,8 @@ extension LoopState {
     _ query: Parameters, _ lane: StandardLane, isLocal: Bool = false,
     _ handle: @escaping () -> Handling
   ) -> Handling {
-    if !isLocal, let handling = misdirected(lane) { return handling }
+    let isAsked = lane.request?.headers.contains(name: Self.readQuorumField) ?? false
+    if !isLocal, !isAsked, let handling = misdirected(lane) { return handling }
     if case .refused(let answer) = readOptions(query, isRead: true) { return .now(answer) }
     let wanted =
       query.first("r")?.withUnsafeBytes { DecimalText.parse($0) }.map { Int($0) }

@@ -87,15 +87,6 @@ extension LoopState {
       }
     }
 
-    /// Whether a request changes keys.
-    func isWritten(by method: HTTPMethod) -> Bool {
-      switch self {
-      case .set, .delete, .purge, .batch: true
-      case .entry: method == .PUT || method == .DELETE
-      default: false
-      }
-    }
-
     /// Whether the path has that method; all that can be read can be asked for its head.
     func allows(_ method: HTTPMethod) -> Bool {
       switch (self, method) {
@@ -176,12 +167,12 @@ extension LoopState {
       return .now(answer)
     }
     guard let query = Parameters(request.query) else { return .now(badEncoding()) }
-    if place.isWritten(by: request.method), let handling = heldBack(lane) { return handling }
+    if let handling = dividedOtherwise(request) { return handling }
     switch place {
     case .get: return classicGet(query, lane)
     case .set: return set(request, query, lane)
     case .delete: return classicDelete(request, query, lane)
-    case .purge: return purge(query, lane)
+    case .purge: return heldBack(lane) ?? purge(query, lane)
     case .jsonGet(let key): return jsonGet(.jsonGet, key, query, lane)
     case .localRead(let key): return jsonGet(.localRead, key, query, lane)
     case .entry(let key): return entry(key, request, query, lane)

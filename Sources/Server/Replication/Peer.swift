@@ -23,7 +23,13 @@ struct Peer {
       let applied: UInt64
     }
 
+    struct Shard: Decodable, Sendable {
+      let index: Int
+      let count: Int
+    }
+
     let role: String
+    let shard: Shard?
     let epoch: UInt64
     let epoch_node: String
     let origin: String

@@ -23,6 +23,7 @@ final class Cluster: Sendable {
     var leader: NodeAddress
     /// Nil as long as nobody was asked.
     var epoch: Epoch?
+    var checked: ContinuousClock.Instant?
     /// Whose turn it is to read.
     var turn = 0
     var failures: [NodeAddress: ContinuousClock.Instant] = [:]
@@ -58,6 +59,16 @@ final class Cluster: Sendable {
 
   /// The epoch that it leads in; nil as long as nobody was asked.
   func epoch(of shard: Int) -> Epoch? { state.withLock { $0.shards[shard].epoch } }
+
+  /// Whether it is time to look whether that is still so; true once in a second at most.
+  func isCheckDue(of shard: Int) -> Bool {
+    let now = ContinuousClock.now
+    return state.withLock { state in
+      if let checked = state.shards[shard].checked, now - checked < .seconds(1) { return false }
+      state.shards[shard].checked = now
+      return true
+    }
+  }
 
   /// A shard's configured nodes.
   func nodes(of shard: Int) -> [NodeAddress] { state.withLock { $0.shards[shard].nodes } }

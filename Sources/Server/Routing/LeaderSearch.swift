@@ -50,7 +50,7 @@ final class LeaderSearch: Sendable {
       ).whenComplete { [self] result in
         guard !box.value.isDone else { return }
         box.value.open -= 1
-        if let epoch = epoch(of: result, node), box.value.best.map({ $0.epoch < epoch }) ?? true {
+        if let epoch = epoch(of: result, node, shard), box.value.best.map({ $0.epoch < epoch }) ?? true {
           box.value.best = (node, epoch)
         }
         // Nobody has to be waited for to know that there is a new one.
@@ -63,9 +63,13 @@ final class LeaderSearch: Sendable {
   }
 
   /// The epoch in which a node says that it leads; nil where it does not.
-  private func epoch(of result: Result<KVResponse, any Error>, _ node: NodeAddress) -> Epoch? {
+  private func epoch(
+    of result: Result<KVResponse, any Error>, _ node: NodeAddress, _ shard: Int
+  ) -> Epoch? {
     guard let answer = try? result.get(), answer.status == 200,
-      let status = try? Peer(address: node, pool: pool).status(of: answer), status.role == "leader"
+      let status = try? Peer(address: node, pool: pool).status(of: answer), status.role == "leader",
+      // Another configuration's shard is none of ours.
+      status.shard.map({ $0.index == shard && $0.count == cluster.map.shards.count }) ?? true
     else { return nil }
     return status.epochOfLog
   }

@@ -11,6 +11,8 @@ struct RelayedRequest {
   let route: Route
   let kind: Relays.Kind
   let isHead: Bool
+  /// The shard's leader is to answer, and nobody else.
+  let isForLeader: Bool
   let shard: Int
   let start: NIODeadline
   /// Nodes that were tried before.
@@ -45,11 +47,13 @@ final class RelayLink: ChannelInboundHandler {
     var request: RelayedRequest
     var offset: Int
     var count: Int
+    var since: NIODeadline
+    /// It was sent again elsewhere: the answer is for nobody.
+    var isMoved = false
   }
 
   private static let connectSeconds: Int64 = 2
-  /// One that has kept its first request waiting for that long gets no company where there is a choice.
-  private static let stall = TimeAmount.milliseconds(20)
+  private static let largeAnswerBytesMax = KVLimits().answerBytesMax
   /// Answers above this have the node's connection leave its fast lane.
   private static let answerBytesMax = FastRequest.bodyBytesMax
 
@@ -90,10 +94,12 @@ final class RelayLink: ChannelInboundHandler {
 
   /// How long the first of the requests has waited.
   func age(_ now: NIODeadline) -> TimeAmount {
-    pending.first.map { now - $0.request.start } ?? .zero
+    pending.first.map { now - $0.since } ?? .zero
   }
 
-  func isStalled(_ now: NIODeadline) -> Bool { age(now) > Self.stall }
+  func isStalled(_ now: NIODeadline) -> Bool {
+    age(now) > .milliseconds(relays.loop.limits.relayStallMilliseconds)
+  }
 
   func isIdle(_ now: NIODeadline, for time: TimeAmount) -> Bool {
     pending.isEmpty && now - lastUse > time
@@ -142,9 +148,10 @@ final class RelayLink: ChannelInboundHandler {
   func send(_ request: RelayedRequest, _ write: (inout ByteBuffer) -> Void) {
     let offset = gathered.readableBytes
     write(&gathered)
-    pending.append(
-      Pending(request: request, offset: offset, count: gathered.readableBytes - offset))
     lastUse = .now()
+    pending.append(
+      Pending(
+        request: request, offset: offset, count: gathered.readableBytes - offset, since: lastUse))
     guard !isFlushScheduled, case .open = state else { return }
     isFlushScheduled = true
     eventLoop.assumeIsolated().execute { self.flush() }
@@ -164,6 +171,7 @@ final class RelayLink: ChannelInboundHandler {
     guard case .connecting = state else { return }
     state = .open(context)
     flush()
+    if isRetired, pending.isEmpty { context.close(promise: nil) }
     context.fireChannelActive()
   }
 
@@ -173,7 +181,12 @@ final class RelayLink: ChannelInboundHandler {
     var buffer = unwrapInboundIn(data)
     if input.readableBytes == 0 { input = buffer } else { input.writeBuffer(&buffer) }
     while input.readableBytes > 0, case .open = state, takeAnswer() {}
-    if input.readableBytes == 0 { input = ByteBuffer() }
+    if input.readableBytes == 0 {
+      input = ByteBuffer()
+    } else if input.readerIndex > Self.answerBytesMax {
+      // What is left begins in the middle of what has been read.
+      input.discardReadBytes()
+    }
     for lane in touched { lane.resume() }
     touched.removeAll(keepingCapacity: true)
     if isRetired, pending.isEmpty, case .open = state { context.close(promise: nil) }
@@ -205,10 +218,13 @@ final class RelayLink: ChannelInboundHandler {
   /// Sees to it that there is room for the rest of an answer.
   private func expect(_ head: RelayedHead, _ request: RelayedRequest) -> Bool {
     guard head.bodyBytes > Self.answerBytesMax, chargedBytes == 0 else { return false }
-    guard head.bodyBytes <= KVLimits().answerBytesMax,
-      relays.loop.node.chargeAnswer(head.bodyBytes, limit: relays.loop.limits.answersBytesMax)
+    guard head.bodyBytes <= Self.largeAnswerBytesMax else {
+      end(.answerTooLarge(bytesMax: Self.largeAnswerBytesMax), isFirstToBlame: true)
+      return false
+    }
+    guard relays.loop.node.chargeAnswer(head.bodyBytes, limit: relays.loop.limits.answersBytesMax)
     else {
-      end(.answerTooLarge(bytesMax: KVLimits().answerBytesMax))
+      end(.system("too many answers are being sent"), isFirstToBlame: true)
       return false
     }
     chargedBytes = head.bodyBytes
@@ -225,8 +241,16 @@ final class RelayLink: ChannelInboundHandler {
   /// Passes the answer at the start of the input on.
   private func answer(_ head: RelayedHead, _ first: Pending) {
     let request = first.request
-    if head.closes || head.bodyBytes > Self.answerBytesMax || Self.isUnusual(head.status) {
+    if head.bodyBytes > Self.answerBytesMax || Self.isUnusual(head.status)
+      || head.status == 503 && relays.mayReplace()
+    {
       retire()
+    }
+    // Behind this one the node does nothing of what was sent (RFC 9112, 9.6).
+    defer { if head.closes { end(.connectionClosed, isRestUndone: true) } }
+    guard !first.isMoved else {
+      removeFirst()
+      return release()
     }
     if isMisdirection(Int(head.status), isRead: request.isRead) {
       let hint = head.leader.flatMap { range in
@@ -252,20 +276,22 @@ final class RelayLink: ChannelInboundHandler {
   /// on: the next one is faster.
   private static func isUnusual(_ status: UInt16) -> Bool {
     switch status {
-    case 400, 414, 421, 431, 503, 508: true
+    case 400, 414, 421, 431, 508: true
     default: false
     }
   }
 
   /// A copy of a request's bytes.
   private func bytes(of request: Pending) -> ByteBuffer {
-    let batch = sentCount > 0 ? batches.first?.bytes ?? gathered : gathered
-    return batch.getSlice(at: batch.readerIndex + request.offset, length: request.count)
-      ?? ByteBuffer()
+    part(of: sentCount > 0 ? batches.first?.bytes ?? gathered : gathered, request)
+  }
+
+  private func part(of bytes: ByteBuffer, _ request: Pending) -> ByteBuffer {
+    bytes.getSlice(at: bytes.readerIndex + request.offset, length: request.count) ?? ByteBuffer()
   }
 
   private func removeFirst() {
-    pending.removeFirst()
+    relays.loop.node.releaseBody(pending.removeFirst().count)
     guard sentCount > 0 else { return }
     sentCount -= 1
     batches[batches.startIndex].open -= 1
@@ -292,28 +318,60 @@ final class RelayLink: ChannelInboundHandler {
     if pending.isEmpty, case .open(let context) = state { context.close(promise: nil) }
   }
 
+  /// Has the reads that stand behind one that takes long answered by another link.
+  func shed() {
+    retire()
+    var batch = batches.startIndex
+    var left = batches.first?.open ?? 0
+    for number in 0..<pending.count {
+      let index = pending.index(pending.startIndex, offsetBy: number)
+      let item = pending[index]
+      let bytes = number < sentCount ? batches[batch].bytes : gathered
+      if number < sentCount {
+        left -= 1
+        if left == 0, number + 1 < sentCount {
+          batch = batches.index(after: batch)
+          left = batches[batch].open
+        }
+      }
+      guard number > 0, item.request.isRead, !item.isMoved else { continue }
+      pending[index].isMoved = true
+      relays.again(
+        item.request, part(of: bytes, item), instead: nil, hint: nil,
+        .neverSent(address, .timedOut(.answer)), counts: false)
+    }
+  }
+
   /// Gives the connection up. What was not sent, and reads, are tried elsewhere.
-  func end(_ cause: FailureCause) {
+  ///
+  /// - Parameters:
+  ///   - isFirstToBlame: the first request is the reason, and is answered so.
+  ///   - isRestUndone: nothing of what was sent is done.
+  func end(_ cause: FailureCause, isFirstToBlame: Bool = false, isRestUndone: Bool = false) {
     if case .closed = state { return }
     let former = state
     state = .closed
     retire()
+    relays.ended(self)
     release()
+    var isToBlame = isFirstToBlame || cause.isTimeout
     while let first = pending.first {
-      let mayBeDone = sentCount > 0 && !first.request.isRead
+      let wasSent = sentCount > 0 && !isRestUndone
       let bytes = bytes(of: first)
-      let wasSent = sentCount > 0
       removeFirst()
+      guard !first.isMoved else { continue }
       let error: KVClientError =
         wasSent
         ? .outcomeUnknown(address, cause, first.request.isRead ? .GET : .PUT)
         : .neverSent(address, cause)
-      if mayBeDone || cause.isTimeout {
+      if wasSent && !first.request.isRead || isToBlame {
         first.request.lane.relayFailed(first.request, address, error)
         first.request.lane.resume()
       } else {
-        relays.again(first.request, bytes, instead: address, hint: nil, error)
+        relays.again(
+          first.request, bytes, instead: address, hint: nil, error, counts: !isFirstToBlame)
       }
+      isToBlame = false
     }
     input = ByteBuffer()
     if case .open(let context) = former { context.close(promise: nil) }

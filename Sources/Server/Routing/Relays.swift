@@ -31,15 +31,19 @@ final class Relays {
 
   unowned let loop: LoopState
   private var links: [Target: [RelayLink]] = [:]
-  /// What is added to every request.
+  /// Links that take no more requests, and have some.
+  private var retired: [RelayLink] = []
+  private var replacedAt: NIODeadline?
+  /// What is added to reads that only a leader is to answer, and to all others.
   private let readFields: [UInt8]
   private let writeFields: [UInt8]
 
   init(_ loop: LoopState) {
     self.loop = loop
-    let own = "\(Forwarder.hopsField): \(loop.node.address)\r\n"
-    let isForLeader = loop.node.configuration.readFrom == .leader
-    readFields = Array((own + (isForLeader ? "\(Errand.sourceField): leader\r\n" : "")).utf8)
+    let own =
+      "\(Forwarder.hopsField): \(loop.node.address)\r\n"
+      + "\(Errand.shardsField): \(loop.node.shardsText)\r\n"
+    readFields = Array((own + "\(Errand.sourceField): leader\r\n").utf8)
     writeFields = Array(own.utf8)
   }
 
@@ -53,15 +57,19 @@ final class Relays {
     _ request: RelayedRequest, _ bytes: UnsafeRawBufferPointer, headBytes: Int, by link: RelayLink?
   ) -> RelayLink? {
     guard let cluster = loop.node.cluster else { return nil }
-    let source = request.isRead ? loop.node.configuration.readFrom : .leader
+    let source = request.isRead && !request.isForLeader ? loop.node.configuration.readFrom : .leader
     guard
       let link = link
         ?? choose(Target(node: cluster.reader(of: request.shard, source), kind: request.kind))
     else { return nil }
+    let fields = request.isForLeader ? readFields : writeFields
+    guard link.count < Self.requestsMax,
+      loop.node.chargeBody(bytes.count + fields.count, limit: loop.limits.bodyBytesMax)
+    else { return nil }
     loop.metrics.forwarded.increment()
     link.send(request) { output in
       output.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[..<(headBytes - 2)]))
-      output.writeBytes(request.isRead ? readFields : writeFields)
+      output.writeBytes(fields)
       output.writeStaticString("\r\n")
       output.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[headBytes...]))
     }
@@ -72,21 +80,33 @@ final class Relays {
   ///
   /// - Parameters:
   ///   - bytes: as it was sent.
-  ///   - error: what its client is told where nobody does.
+  ///   - node: that could not be had; nil where it only takes long.
+  ///   - error: what its client is told where nobody leads.
+  ///   - counts: whether this is one of the times that it may be tried.
   func again(
-    _ request: RelayedRequest, _ bytes: ByteBuffer, instead node: NodeAddress, hint: String?,
-    _ error: KVClientError
+    _ request: RelayedRequest, _ bytes: ByteBuffer, instead node: NodeAddress?, hint: String?,
+    _ error: KVClientError, counts: Bool = true
   ) {
-    loop.metrics.forwardFailures.increment()
-    loop.node.cluster?.noteFailure(of: node, in: request.shard)
-    loop.findLeader(request.shard, hint: hint) { [loop] leader in
+    let lane = request.lane
+    // Pipelined writes that are tried again might overtake each other.
+    guard request.isRead || lane.isAlone(request) else {
+      lane.relayFailed(request, node, error)
+      return lane.resume()
+    }
+    if let node {
+      loop.metrics.forwardFailures.increment()
+      loop.node.cluster?.noteFailure(of: node, in: request.shard)
+    }
+    loop.findLeader(request.shard, hint: hint, instead: node) { [loop] leader in
       var next = request
-      next.attempts += 1
+      if counts { next.attempts += 1 }
       guard let leader, next.attempts < Errand.attemptsMax, !loop.isDraining,
-        let link = self.choose(Target(node: leader, kind: request.kind))
+        let link = self.choose(Target(node: leader, kind: request.kind)),
+        link.count < Self.requestsMax,
+        loop.node.chargeBody(bytes.readableBytes, limit: loop.limits.bodyBytesMax)
       else {
-        request.lane.relayFailed(request, node, error)
-        return request.lane.resume()
+        lane.relayFailed(request, node, error)
+        return lane.resume()
       }
       link.send(next) { $0.writeImmutableBuffer(bytes) }
     }
@@ -103,20 +123,35 @@ final class Relays {
       let link = RelayLink(
         to: target.node, target.kind, relays: self, eventLoop: loop.eventLoop)
       links[target, default: []].append(link)
-      link.connect()
+      // It may fail at once, and then what it is for has to be known.
+      loop.eventLoop.assumeIsolated().execute { link.connect() }
       return link
     }
-    return best.flatMap { $0.count < Self.requestsMax ? $0 : nil }
+    return best
   }
 
+  /// A link takes no more requests.
   func forget(_ link: RelayLink) {
+    retired.append(link)
     for (target, open) in links where open.contains(where: { $0 === link }) {
       links[target] = open.filter { $0 !== link }
       if links[target]?.isEmpty == true { links[target] = nil }
     }
   }
 
-  private var all: [RelayLink] { links.values.flatMap { $0 } }
+  /// A link has no requests any more either.
+  func ended(_ link: RelayLink) { retired.removeAll { $0 === link } }
+
+  /// Whether a link may be replaced that its node may have taken out of the fast lane: not as often as a
+  /// node that has too much to do says so.
+  func mayReplace() -> Bool {
+    let now = NIODeadline.now()
+    if let replacedAt, now - replacedAt < .seconds(1) { return false }
+    replacedAt = now
+    return true
+  }
+
+  private var all: [RelayLink] { links.values.flatMap { $0 } + retired }
 
   /// Once a second: links that nobody needs are closed, and those whose node is silent are looked after.
   func sweep() {
@@ -130,10 +165,16 @@ final class Relays {
       } else if link.age(now) > most {
         link.end(.timedOut(.answer))
       } else if link.age(now) > Errand.patience, let shard = link.waitingShard {
-        let isForLeader = loop.node.cluster?.leader(of: shard) == link.address
-        loop.findLeader(shard, hint: nil) { leader in
+        let isLed = loop.node.cluster?.leader(of: shard) == link.address
+        guard isLed || link.kind.purpose != .read else {
+          // The leader answers what a replica does not.
+          link.end(.connectionClosed)
+          continue
+        }
+        loop.findLeader(shard, hint: nil, instead: link.address) { leader in
           // Who led and is silent has been replaced.
-          if let leader, isForLeader, leader != link.address { link.end(.connectionClosed) }
+          if let leader, isLed, leader != link.address { return link.end(.connectionClosed) }
+          if link.kind.purpose == .read, !link.isRetired { link.shed() }
         }
       }
     }

@@ -17,6 +17,7 @@ import NIOHTTP1
 struct Errand {
   static let sourceField = "X-KV-Read-From"
   static let leaderField = "X-KV-Leader"
+  static let shardsField = "X-KV-Shards"
   /// Nodes that are tried.
   static let attemptsMax = 3
   /// Whoever has not answered by then is asked whether it leads at all.
@@ -24,6 +25,8 @@ struct Errand {
 
   let shard: Int
   let isRead: Bool
+  /// The client wants an answer of the leader.
+  let isForLeader: Bool
   var attempts = 0
 
   /// The next attempt.
@@ -48,16 +51,19 @@ extension LoopState {
     if let shard = key.withUnsafeBytes({ foreignShard($0) }) {
       return elsewhere(shard, lane, isRead: isRead)
     }
-    return isRead ? nil : ledElsewhere(lane)
+    return isRead ? nil : heldBack(lane) ?? ledElsewhere(lane)
   }
 
   /// The same for a request for another shard.
   func elsewhere(_ shard: Int, _ lane: StandardLane, isRead: Bool) -> Handling? {
     guard let cluster = node.cluster else { return nil }
     guard node.configuration.routing == .proxy else {
+      // The client meets whoever is gone, or does not lead any more, and this node hears nothing of it.
+      if cluster.isCheckDue(of: shard) { _ = node.leaderSearch?.find(shard, on: eventLoop) }
       return redirect(lane, to: cluster.reader(of: shard, source(isRead: isRead)))
     }
-    return passOn(lane, Errand(shard: shard, isRead: isRead))
+    let isForLeader = lane.isForLeader
+    return passOn(lane, Errand(shard: shard, isRead: isRead, isForLeader: isForLeader))
   }
 
   /// Sends a write of this shard to its leader, where that is somebody else and clients are told.
@@ -92,18 +98,21 @@ extension LoopState {
     guard Forwarder.hops(of: request) < Forwarder.hopsMax else { return .now(loopDetected()) }
     guard !isDraining else { return .now(unavailable("the node is stopping: nothing was done")) }
     // Whoever could not be had may be the one whose turn it is.
-    let source = errand.attempts == 0 ? source(isRead: errand.isRead) : .leader
+    let source =
+      errand.attempts > 0 || errand.isForLeader ? .leader : source(isRead: errand.isRead)
     let target = cluster.reader(of: errand.shard, source)
-    let fields =
-      errand.isRead && node.configuration.readFrom == .leader
-      ? [(name: Errand.sourceField, value: "leader")] : []
+    var fields = [(name: Errand.shardsField, value: node.shardsText)]
+    if errand.isRead, source == .leader { fields.append((Errand.sourceField, "leader")) }
     metrics.forwarded.increment()
     var isDone = false
-    let watch = eventLoop.assumeIsolated().scheduleTask(in: Errand.patience) {
-      self.findLeader(errand.shard, hint: nil) { leader in
+    let watch = eventLoop.assumeIsolated().scheduleRepeatedTask(
+      initialDelay: Errand.patience, delay: Errand.patience
+    ) { task in
+      self.findLeader(errand.shard, hint: nil, instead: target) { leader in
         // Who is silent may have been replaced. What has been written there is not known.
         guard let leader, leader != target, errand.isRead, !isDone, lane.isOpen else { return }
         isDone = true
+        task.cancel()
         lane.deliver(self.passOn(lane, errand.again))
       }
     }
@@ -148,7 +157,7 @@ extension LoopState {
     _ error: any Error
   ) {
     let next = errand.again
-    findLeader(errand.shard, hint: hint) { leader in
+    findLeader(errand.shard, hint: hint, instead: target) { leader in
       guard lane.isOpen else { return }
       guard leader != nil, next.attempts < Errand.attemptsMax else {
         return lane.deliver(.now(self.unreachable(target, error, isRead: errand.isRead)))
@@ -159,9 +168,16 @@ extension LoopState {
 
   /// Calls `action` with who leads a shard.
   ///
-  /// - Parameter hint: who does, as somebody says who does not.
-  func findLeader(_ shard: Int, hint: String?, _ action: @escaping (NodeAddress?) -> Void) {
+  /// - Parameters:
+  ///   - hint: who does, as somebody says who does not.
+  ///   - failed: that could not be had, or takes long. Where it is not the leader nobody has to be asked.
+  func findLeader(
+    _ shard: Int, hint: String?, instead failed: NodeAddress?,
+    _ action: @escaping (NodeAddress?) -> Void
+  ) {
     guard let search = node.leaderSearch, let cluster = node.cluster else { return action(nil) }
+    let known = cluster.leader(of: shard)
+    guard failed == nil || failed == known else { return action(known) }
     if let leader = hint.flatMap({ try? NodeAddress(parsing: $0) }),
       leader != cluster.leader(of: shard), cluster.nodes(of: shard).contains(leader)
     {
@@ -174,9 +190,7 @@ extension LoopState {
   /// What a read is told that only the leader is to answer, by a node that does not lead; nil where this
   /// one does.
   func misdirected(_ lane: StandardLane) -> Handling? {
-    guard lane.request?.headers.first(name: Errand.sourceField)?.lowercased() == "leader",
-      !node.isLeading
-    else { return nil }
+    guard lane.isForLeader, !node.isLeading else { return nil }
     writeError("this node does not lead the shard")
     let leader = node.following?.leader ?? node.configuration.leaderAddress
     return .fields(
@@ -185,9 +199,34 @@ extension LoopState {
   }
 }
 
+extension StandardLane {
+  /// Whether only the shard's leader is to answer.
+  var isForLeader: Bool {
+    request?.headers[Errand.sourceField].contains { $0.lowercased() == "leader" } ?? false
+  }
+}
+
+extension NodeState {
+  /// How keys are divided, as far as this node knows: who has it otherwise has keys elsewhere.
+  var shardsText: String { "\(shardCount) \(configuration.hash.name)" }
+}
+
+extension LoopState {
+  /// What is answered to a request of a node that divides the keys otherwise; nil to any other one.
+  func dividedOtherwise(_ request: StandardRequest) -> Handling? {
+    guard let told = request.headers[Errand.shardsField].first(where: { $0 != node.shardsText })
+    else { return nil }
+    let from = request.headers[Forwarder.hopsField].last ?? "somebody"
+    writeError(
+      "\(from) divides the keys by \(told), and \(node.address) by \(node.shardsText): all nodes need the same configuration; nothing was done"
+    )
+    return .now(Answer(.conflict, .json))
+  }
+}
+
 /// Whether a status says that somebody else is to be asked.
 func isMisdirection(_ status: Int, isRead: Bool) -> Bool {
-  status == 421 || status == 403 && !isRead
+  status == 421 || status == 307 || status == 403 && !isRead
 }
 
 extension KVClientError {

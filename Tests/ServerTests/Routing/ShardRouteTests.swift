@@ -337,6 +337,171 @@ import Testing
     }
   }
 
+  @Test("that allows itself more time than there is, is answered", arguments: ConfiguredLane.allCases)
+  func endlessTime(lane: ConfiguredLane) async throws {
+    try await FakeMember.with({ _ in FakeMember.Answer(body: "theirs") }) { member in
+      try await Self.with(lane, leader: member.address) { node in
+        for time in ["18446744073709551615", "9223372036854775807", "10000000000000"] {
+          for (method, key) in [("GET", "adverb"), ("PUT", "adverb")] {
+            let answer = try await node.ask(method, "/kv/\(key)?timeout_ms=\(time)")
+            #expect(answer.text == "theirs")
+          }
+          try await #expect(node.ask("PUT", "/kv/adjective?timeout_ms=\(time)").status == 400)
+        }
+      }
+    }
+  }
+
+  @Test("to where no connection can even be begun is answered 502",
+    arguments: ConfiguredLane.allCases)
+  func noRoute(lane: ConfiguredLane) async throws {
+    try await Self.with(lane, leader: "224.0.0.1:8080") { node in
+      let client = try node.connect()
+      for method in ["GET", "PUT", "GET"] {
+        let answer = try await client.ask(method, "/kv/adverb")
+        #expect(answer.status == 502 && answer.text.contains("224.0.0.1:8080"), "\(answer.text)")
+      }
+    }
+  }
+
+  @Test("that stands behind one that ended its connection's use is not forgotten")
+  func behindRetired() async throws {
+    try await RawPeer.with({ number, head in
+      if head.hasPrefix("GET /status") { return .close }
+      // Both are there, the second one stays without an answer.
+      return number == 0
+        ? .silence : .bytes("HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad")
+    }) { peer in
+      try await Self.with(.fast, leader: peer.address, { $0.limits.waitMilliseconds = 0 }) { node in
+        let client = try node.connect()
+        try client.send("GET", "/kv/adverb")
+        try client.send("GET", "/kv/watermelon")
+        try await #expect(client.answer().status == 400)
+        try await #expect(client.answer().status == 502)
+      }
+    }
+  }
+
+  @Test("that stands behind one after which its node closes is asked again, if it writes, too")
+  func behindLast() async throws {
+    let (asked, isAsked) = AsyncStream<Void>.makeStream()
+    try await RawPeer.with({ number, head in
+      if head.hasPrefix("GET /status") {
+        let status = Self.status("leader").body
+        return .bytes("HTTP/1.1 200 OK\r\nContent-Length: \(status.utf8.count)\r\n\r\n\(status)")
+      }
+      if head.contains("adverb") {
+        isAsked.yield()
+        return .silence
+      }
+      return number == 0
+        ? .bytes("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+        : .bytes("HTTP/1.1 400 B\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad")
+    }) { peer in
+      try await Self.with(
+        .fast, leader: peer.address, { $0.limits.relayStallMilliseconds = 60_000 }
+      ) { node in
+        let (first, second) = (try node.connect(), try node.connect())
+        try first.send("PUT", "/kv/adverb")
+        for await _ in asked { break }
+        try second.send("PUT", "/kv/watermelon")
+        let answers = try await [first.answer(), second.answer()]
+        #expect(answers.map(\.status) == [400, 200], "\(answers.map(\.text))")
+      }
+    }
+  }
+
+  @Test("is redirected to a leader that was promoted, once that was looked at",
+    arguments: ConfiguredLane.allCases)
+  func redirectedAnew(lane: ConfiguredLane) async throws {
+    try await FakeMember.with({ _ in Self.status("replica") }) { former in
+      try await FakeMember.with({ _ in Self.status("leader", epoch: 2) }) { leader in
+        try await Self.with(
+          lane, leader: former.address, replicas: [leader.address], { $0.routing = .redirect }
+        ) { node in
+          let wanted = "http://\(leader.address)/kv/adverb"
+          var found: String?
+          for _ in 0..<100 where found != wanted {
+            found = try await node.ask("GET", "/kv/adverb")["location"]
+            try await Task.sleep(for: .milliseconds(20))
+          }
+          #expect(found == wanted)
+        }
+      }
+    }
+  }
+
+  @Test("that another node redirects goes to whoever leads", arguments: ConfiguredLane.allCases)
+  func redirectingPeer(lane: ConfiguredLane) async throws {
+    try await FakeMember.with({ request in
+      request.head.uri == "/status"
+        ? Self.status("replica")
+        : FakeMember.Answer(status: 307, headers: [("Location", "http://127.0.0.1:1/")])
+    }) { former in
+      try await FakeMember.with({ request in
+        request.head.uri == "/status"
+          ? Self.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
+      }) { leader in
+        try await Self.with(lane, leader: former.address, replicas: [leader.address]) { node in
+          try await #expect(node.ask("PUT", "/kv/adverb").text == "new")
+          try await #expect(node.ask("GET", "/kv/adverb").text == "new")
+        }
+      }
+    }
+  }
+
+  @Test("of a node that divides the keys otherwise is refused, and nothing is done",
+    arguments: ConfiguredLane.allCases)
+  func otherDivision(lane: ConfiguredLane) async throws {
+    try await Self.with(lane, leader: Self.nobody) { node in
+      for told in ["4 fnv1-64", "2 fnv1-64-mix", "2"] {
+        for method in ["PUT", "GET"] {
+          let answer = try await node.ask(
+            method, "/kv/adjective", ["X-KV-Shards: \(told)", "X-KV-Forwarded-By: a:1"])
+          #expect(answer.status == 409 && answer.text.contains("a:1 divides the keys by \(told)"))
+        }
+      }
+      try await #expect(node.ask("GET", "/kv/adjective").status == 404)
+      let same = ["X-KV-Shards: 2 fnv1-64"]
+      try await #expect(node.ask("PUT", "/kv/adjective", same, body: "v").status == 201)
+      try await #expect(node.ask("GET", "/kv/adjective", same).text == "v")
+    }
+  }
+
+  @Test("with an answer above all bounds is 502, and the next one is well",
+    arguments: ConfiguredLane.allCases)
+  func tooLarge(lane: ConfiguredLane) async throws {
+    let size = Mutex(33 << 20)
+    try await FakeMember.with({ request in
+      request.head.uri == "/status"
+        ? Self.status("leader")
+        : FakeMember.Answer(body: String(repeating: "v", count: size.withLock { $0 }))
+    }) { member in
+      try await Self.with(lane, leader: member.address) { node in
+        let client = try node.connect()
+        try await #expect(client.ask("GET", "/kv/adverb").status == 502)
+        size.withLock { $0 = 3 }
+        try await #expect(client.ask("GET", "/kv/adverb").text == "vvv")
+      }
+    }
+  }
+
+  @Test("that a silent replica does not answer is answered by the leader",
+    arguments: ConfiguredLane.allCases)
+  func silentReplica(lane: ConfiguredLane) async throws {
+    try await RawPeer.with({ _, _ in .silence }) { replica in
+      try await FakeMember.with({ request in
+        request.head.uri == "/status" ? Self.status("leader") : FakeMember.Answer(body: "leader")
+      }) { leader in
+        try await Self.with(
+          lane, leader: leader.address, replicas: [replica.address], { $0.readFrom = .replicas }
+        ) { node in
+          try await #expect(node.ask("GET", "/kv/adverb").text == "leader")
+        }
+      }
+    }
+  }
+
   @Test("that is in progress is answered before the node ends", arguments: ConfiguredLane.allCases)
   func stopping(lane: ConfiguredLane) async throws {
     let (asked, isAsked) = AsyncStream<Void>.makeStream()
