@@ -44,12 +44,14 @@ cost: setup
 	$(SWIFT) build $(RELEASE) --product request-cost
 	scripts/request-cost
 
-# A leader and replicas in network namespaces whose links fail: needs root. No part of `make test`.
+# A leader and replicas in network namespaces whose links fail, and nodes that are cut apart and promoted: needs
+# root. No part of `make test`.
 network-faults:
 	@scripts/setup network
 	$(SWIFT) build $(RELEASE) --product kv
 	$(SWIFT) build $(RELEASE) --product wal-dump
 	scripts/network-faults
+	scripts/network-partitions
 
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Benchmarks

@@ -1,7 +1,7 @@
 import WAL
 
 /// The data directory of a copy, before its store is opened.
-public struct CopyDirectory {
+public struct CopyDirectory: Sendable {
   public let path: String
   private let fileSystem: any FileSystem
 

@@ -6,6 +6,8 @@ package struct Replay {
   package let epochs: EpochHistory
   /// The marks that disagree with the state that was replayed.
   package private(set) var digestMismatches: [UInt64] = []
+  /// What the frames say that a quorum has confirmed of this history.
+  package private(set) var confirmedSequence: UInt64 = 0
 
   /// - Parameter frameTime: the highest time of the frames that the index has already; what has
   ///   expired by then is removed from it.
@@ -21,6 +23,7 @@ package struct Replay {
   ///   it left cannot be said.
   package mutating func apply(_ header: FrameHeader, _ records: RawSpan) throws(WALError) {
     if epochs.last?.epoch != header.epoch { epochs.begin(header.epoch, at: header.firstSequence) }
+    confirmedSequence = max(confirmedSequence, header.confirmedSequence)
     var mismatch: UInt64?
     var unknownPurge: UInt64?
     let index = index

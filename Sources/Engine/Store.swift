@@ -74,6 +74,9 @@ public final class Store: Sendable {
   /// begun for that yet: as a copy it waits for one.
   public let owesEpoch: Bool
   public let snapshots: Snapshotter
+  /// What the frames of the log say that a quorum has confirmed, as of the start: it is true for whoever has
+  /// this history.
+  public let confirmedAtStart: UInt64
   /// The log for those who follow it.
   public let feed: LogFeed
   /// Whether the log is a copy of another node's now.
@@ -156,7 +159,8 @@ public final class Store: Sendable {
     report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
     return Store(
       options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
-      snapshots: try base.whole(), logOptions: logOptions, directory: directory,
+      confirmed: min(replay.confirmedSequence, log.position.sequence), snapshots: try base.whole(),
+      logOptions: logOptions, directory: directory,
       observer: observer, snapshotObserver: snapshotObserver)
   }
 
@@ -172,7 +176,7 @@ public final class Store: Sendable {
 
   private init(
     options: StoreOptions, index: Index, epochs: EpochHistory, log: sending LogWriter,
-    lock: DirectoryLock, report: StoreReport, snapshots found: [SnapshotInfo],
+    lock: DirectoryLock, report: StoreReport, confirmed: UInt64, snapshots found: [SnapshotInfo],
     logOptions: LogOptions, directory: SnapshotDirectory,
     observer: (any CommitterObserver)?, snapshotObserver: (any SnapshotObserver)?
   ) {
@@ -180,6 +184,7 @@ public final class Store: Sendable {
     self.index = index
     self.epochs = epochs
     self.report = report
+    confirmedAtStart = confirmed
     progress = log.progress
     origin = log.origin
     owesEpoch = log.owesEpoch

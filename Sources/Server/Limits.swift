@@ -26,6 +26,8 @@ public struct Limits: Sendable {
   public var logStreamStallSeconds = 30
   /// Snapshots that are being sent, all connections together.
   public var snapshotReadersMax = 32
+  /// Reads of one event loop that ask other members how far they are.
+  public var askingReadsMax = 1_024
   /// Requests of one event loop that wait for a snapshot to be made.
   public var snapshotWaitersMax = 256
   /// For so long a snapshot, and the log behind it, are kept for who has given a name with a request.

@@ -3,6 +3,7 @@ import Engine
 import Logging
 import NIOCore
 import Synchronization
+import WAL
 
 /// What all event loops of a node share.
 final class NodeState: Sendable {
@@ -34,6 +35,18 @@ final class NodeState: Sendable {
   /// It may have acknowledged what it does not have any more, and has not been up to date with a leader
   /// since: its log was cut, or its directory was empty.
   let lacks: Atomic<Bool>
+  /// There is a note of that, which stays until this node leads or has all that its leader has: it owes an
+  /// epoch until then, even where others have said that it has everything.
+  private let isNoted: Atomic<Bool>
+  /// It is on its way to leading, and others had better not be.
+  let isTakingOver = Atomic(false)
+  private let promise = Mutex<Epoch?>(nil)
+
+  /// The highest epoch that it has promised, as the others are told.
+  var promised: Epoch? {
+    get { promise.withLock { $0 } }
+    set { promise.withLock { $0 = newValue } }
+  }
 
   /// Whether the configuration names it: another replica counts for no quorum.
   var isMember: Bool {
@@ -42,11 +55,12 @@ final class NodeState: Sendable {
 
   /// What it had lost it has again once it has all that its leader has, or leads.
   func noteRecovered() {
-    guard lacks.load(ordering: .relaxed), isLeading || following?.hasCaughtUp == true else {
-      return
-    }
+    guard lacks.load(ordering: .relaxed) || isNoted.load(ordering: .relaxed),
+      isLeading || following?.hasCaughtUp == true
+    else { return }
     do {
       try LackNote(configuration.dataDirectory).remove()
+      isNoted.store(false, ordering: .relaxed)
       lacks.store(false, ordering: .relaxed)
     } catch {
       logger.error("\(error)")
@@ -55,7 +69,7 @@ final class NodeState: Sendable {
 
   /// Whether that is still so.
   var mayLack: Bool {
-    if lacks.load(ordering: .relaxed) { noteRecovered() }
+    noteRecovered()
     return lacks.load(ordering: .relaxed)
   }
   /// What the node calls itself.
@@ -80,6 +94,7 @@ final class NodeState: Sendable {
     self.feedReaders = feedReaders
     id = configuration.id
     lacks = Atomic(store.owesEpoch || lacksSomething)
+    isNoted = Atomic(lacksSomething)
     followers = Followers(
       members: configuration.members, own: id,
       quorum: configuration.writeQuorum,

@@ -42,7 +42,7 @@ extension Snapshotter {
   /// - Returns: where the damaged segments are now.
   private func putAway(_ unhealed: UnrepairedLog) throws(WALError) -> [String] {
     if unhealed.through.map({ $0 > newest?.sequence ?? 0 }) ?? true {
-      try log.seal()
+      _ = try log.sealedEnd()
       let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
       _ = try make(sealed, because: .damaged(unhealed.damage)).get()
       return []
@@ -80,7 +80,7 @@ extension Snapshotter {
         observer.observer?.quarantined([moved], because: damage)
       }
       state.withLock { $0.snapshots.removeAll { $0.path == info.path } }
-      try log.seal()
+      _ = try log.sealedEnd()
       let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
       _ = try make(sealed, because: damage, isPutAway: true).get()
     }

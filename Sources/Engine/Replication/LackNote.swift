@@ -1,36 +1,21 @@
 import WAL
 
 /// That this node may have acknowledged what it does not have any more: it began to copy into an empty
-/// directory, and has not had all of its leader's since.
+/// directory, and has neither had all of its leader's since nor begun an epoch.
 ///
-/// The empty file `lacks` in the data directory, so that a restart does not forget it.
+/// The empty line `lacks` in the data directory, so that a restart does not forget it.
 public struct LackNote: Sendable {
-  private let directory: String
-  private let fileSystem: any FileSystem
+  private let note: DurableNote
 
   public init(_ directory: String, fileSystem: any FileSystem = SystemFileSystem()) {
-    self.directory = directory
-    self.fileSystem = fileSystem
+    note = DurableNote(directory, "lacks", fileSystem: fileSystem)
   }
 
-  private var path: String { directory + "/lacks" }
-
-  public func isThere() throws(WALError) -> Bool {
-    guard try fileSystem.isDirectory(directory) else { return false }
-    return try fileSystem.list(directory).contains("lacks")
-  }
+  public func isThere() throws(WALError) -> Bool { try note.isThere() }
 
   /// Makes it durable.
-  public func write() throws(WALError) {
-    try fileSystem.makeDirectory(directory)
-    try fileSystem.open(path, .createOrOpen).sync()
-    try fileSystem.syncDirectory(directory)
-  }
+  public func write() throws(WALError) { try note.write("") }
 
   /// It has all of it again.
-  public func remove() throws(WALError) {
-    guard try isThere() else { return }
-    try fileSystem.remove(path)
-    try fileSystem.syncDirectory(directory)
-  }
+  public func remove() throws(WALError) { try note.remove() }
 }

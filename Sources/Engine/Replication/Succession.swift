@@ -33,12 +33,24 @@ public struct Succession: Sendable {
     public var isLeading: Bool
     /// Nil where it has no record.
     public var standing: Standing?
+    /// It may have acknowledged what it does not have any more.
+    public var mayLack: Bool
+    /// The highest epoch that it has promised.
+    public var promised: Epoch?
+    /// It is on its way to leading.
+    public var isTakingOver: Bool
 
-    public init(address: String, node: UInt64, isLeading: Bool, standing: Standing?) {
+    public init(
+      address: String, node: UInt64, isLeading: Bool, standing: Standing?, mayLack: Bool = false,
+      promised: Epoch? = nil, isTakingOver: Bool = false
+    ) {
       self.address = address
       self.node = node
       self.isLeading = isLeading
       self.standing = standing
+      self.mayLack = mayLack
+      self.promised = promised
+      self.isTakingOver = isTakingOver
     }
   }
 
@@ -66,6 +78,12 @@ public struct Succession: Sendable {
     self.node = node
     self.configuredLeader = configuredLeader
     self.others = others
+  }
+
+  /// Whether so many of the other members have said what they have: those that may lack something count
+  /// only where all have, since there is nothing to be had beyond that.
+  public static func areEnough(_ reports: [Report], _ least: Int, of others: Int) -> Bool {
+    reports.count { !$0.mayLack } >= least || reports.count == others
   }
 
   /// - Parameters:

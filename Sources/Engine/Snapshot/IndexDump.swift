@@ -11,10 +11,11 @@ enum IndexDump {
     _ log: SnapshotLog, _ place: SnapshotMerge.Place, pace: Pace
   ) throws(WALError) -> SnapshotFile {
     let start = try log.sealedEnd()
+    try log.awaitCoverable(start.position.sequence, pace)
     let mixed = try write(log, start, place, pace)
     let fileSystem = place.directory.fileSystem
     do {
-      try log.seal()
+      try log.awaitCoverable(try log.sealedEnd().position.sequence, pace)
       let behind = try log.sealedSegments(behind: start.position.sequence)
       let input = SnapshotMerge.Input(
         previous: mixed, segments: behind.segments, next: behind.next)

@@ -1,3 +1,4 @@
+import Synchronization
 import WAL
 
 /// The log, as far as snapshots are concerned: its sealed segments, and what its writer does for them.
@@ -19,6 +20,11 @@ final class SnapshotLog: Sendable {
   /// The state in memory, for where the log cannot be read.
   let index: Index
   let epochs: EpochHistory
+  /// What may be covered, where that is less than what is durable.
+  private let bound = Mutex<(@Sendable () -> UInt64)?>(nil)
+  /// So often it is looked whether that has moved.
+  private let looksMax: Int
+  private static let lookMilliseconds: UInt32 = 10
 
   init(
     _ options: LogOptions, _ committer: Committer, _ progress: LogProgress, _ index: Index,
@@ -31,10 +37,38 @@ final class SnapshotLog: Sendable {
     self.progress = progress
     self.index = index
     self.epochs = epochs
+    // Without threads nothing moves while one waits.
+    looksMax = options.usesThreads ? 500 : 0
   }
 
   /// Everything up to here is on the disk.
   var durableSequence: UInt64 { progress.durable }
+
+  /// Has snapshots cover nothing behind a number, which is asked for whenever one is due.
+  func setBound(_ body: @escaping @Sendable () -> UInt64) { bound.withLock { $0 = body } }
+
+  /// What a snapshot may cover.
+  private var coverable: UInt64 {
+    bound.withLock { $0 }.map { min($0(), progress.durable) } ?? progress.durable
+  }
+
+  /// Waits, not for long, until a snapshot may cover everything up to there.
+  ///
+  /// - Throws: `setting` when it may not in time; `cancelled`.
+  func awaitCoverable(_ sequence: UInt64, _ pace: Pace) throws(WALError) {
+    var looks = 0
+    while coverable < sequence {
+      try pace.spent(0)
+      guard looks < looksMax else {
+        throw .setting(
+          "the log goes up to \(sequence), and a write quorum has confirmed it up to \(coverable): "
+            + "a snapshot covers nothing that a failover could take back. It is made once that is confirmed"
+        )
+      }
+      looks += 1
+      sleep(milliseconds: Self.lookMilliseconds)
+    }
+  }
 
   /// Ends the running segment: the log's end then, at a moment when everything up to it has been
   /// applied. What is behind is in other files, whatever is wrong with those before it.
@@ -46,22 +80,15 @@ final class SnapshotLog: Sendable {
     }
   }
 
-  /// Ends the running segment, and makes it durable.
-  func seal() throws(WALError) {
-    try committer.perform { (log) throws(WALError) in
-      try log.seal()
-      try log.sync()
-    }
-  }
-
-  /// The segments that hold records behind a sequence number, and that do not change any more and are
-  /// durable.
+  /// The segments that hold records behind a sequence number, that do not change any more, are durable,
+  /// and may be covered.
   func sealedSegments(behind sequence: UInt64) throws(WALError) -> Sealed {
+    let coverable = coverable
     let all = try SegmentFile.list(directory, in: fileSystem)
     var sealed = Sealed(segments: [], bytes: 0)
     for (number, segment) in all.enumerated().dropLast() {
       let last = all[number + 1].firstSequence! - 1
-      guard last > sequence, last <= progress.durable else { continue }
+      guard last > sequence, last <= coverable else { continue }
       sealed.segments.append(segment)
       sealed.next = all[number + 1]
       sealed.bytes += try fileSystem.open(segment.path, .readOnly).size()

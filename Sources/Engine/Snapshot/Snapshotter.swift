@@ -152,7 +152,8 @@ public final class Snapshotter: Sendable {
 
   /// Asks for a snapshot of everything that is in the log now.
   ///
-  /// - Parameter completion: called on the snapshots' thread once it is durable, or has failed.
+  /// - Parameter completion: called on the snapshots' thread once it is durable, or has failed; also where
+  ///   what is in the log may not be covered within seconds.
   public func request(_ completion: @escaping @Sendable (Result<SnapshotInfo, WALError>) -> Void) {
     var isStopped = false
     state.signal {
@@ -161,6 +162,9 @@ public final class Snapshotter: Sendable {
     }
     if isStopped { completion(.failure(.cancelled)) }
   }
+
+  /// Has snapshots cover nothing behind what `body` returns: what a failover could take back.
+  package func setBound(_ body: @escaping @Sendable () -> UInt64) { log.setBound(body) }
 
   /// Says who may have what is damaged here: asked when it is.
   package func setSources(_ sources: @escaping @Sendable () -> [any FrameSource]) {
@@ -283,13 +287,20 @@ public final class Snapshotter: Sendable {
 
   private func workNow() -> Result<SnapshotInfo, WALError> {
     do {
-      try log.seal()
+      let end = try log.sealedEnd().position.sequence
+      try awaitCoverable(end)
       let sealed = try log.sealedSegments(behind: newest?.sequence ?? 0)
       if sealed.segments.isEmpty, let newest { return .success(newest) }
       return make(sealed)
     } catch {
       return fail(error)
     }
+  }
+
+  private func awaitCoverable(_ sequence: UInt64) throws(WALError) {
+    let pace = begin(0)
+    defer { state.withLock { $0.pace = nil } }
+    try log.awaitCoverable(sequence, pace)
   }
 
   func fail(_ error: WALError) -> Result<SnapshotInfo, WALError> {

@@ -227,6 +227,12 @@ struct NodeStatus: Encodable {
   let diverged: Diverged
   let replicas: [Replica]
   let leader: Leader?
+  /// What it has promised, above the epoch of its log.
+  let promised: String?
+  /// It is on its way to leading.
+  let taking_over: Bool
+  /// It may have acknowledged what it does not have any more.
+  let lacks: Bool
   let uptime_seconds: Double
   let version: String
 
@@ -268,6 +274,9 @@ struct NodeStatus: Encodable {
     leader = state.following.map {
       Leader($0, leader: state.configuration.leaderAddress)
     }
+    promised = state.promised.flatMap { $0 > last ? $0.text : nil }
+    taking_over = state.isTakingOver.load(ordering: .relaxed)
+    lacks = state.mayLack
     uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
     version = shiplogVersion
   }

@@ -157,6 +157,11 @@ extension LoopState {
     return min(most, limits.bodyBytesMax)
   }
 
+  /// Whether a request changes keys.
+  func isWrite(_ request: StandardRequest) -> Bool {
+    Place(request.path).isWritten(by: request.method)
+  }
+
   /// Answers a request, or sees to it that it will be.
   func handle(_ request: StandardRequest, from lane: StandardLane) -> Handling {
     let place = Place(request.path)

@@ -322,18 +322,26 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   func isFor(_ route: Route) { self.route = route }
 
   override func finish(_ request: WriteRequest, at index: Int, of submission: Submission) {
-    respond(loop.answer(route, to: request, at: index, of: submission))
+    respond(
+      loop.answer(route, to: request, at: index, of: submission),
+      written: request.isWritten ? .written(at: request.version) : .nothing)
+  }
+
+  /// What a request has done, where its answer cannot be told.
+  private enum Done {
+    case nothing
+    case written(at: UInt64?)
   }
 
   /// Sends an answer whose body is the loop's. On the loop.
-  func respond(
+  private func respond(
     _ answer: Answer, _ value: LargeValue? = nil, next: String? = nil,
-    fields: [(name: String, value: String)] = []
+    fields: [(name: String, value: String)] = [], written: Done = .nothing
   ) {
     var answer = answer
     if loop.body.readableBytes > loop.limits.outputBytesMax {
       guard loop.node.chargeAnswer(loop.body.readableBytes, limit: loop.limits.answersBytesMax)
-      else { return respondOverloaded() }
+      else { return respondOverloaded(written) }
       chargedAnswerBytes = loop.body.readableBytes
     }
     if let value, !isHead {
@@ -377,7 +385,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     let bytes = forwarded.body.readableBytes
     if bytes > loop.limits.outputBytesMax {
       guard loop.node.chargeAnswer(bytes, limit: loop.limits.answersBytesMax)
-      else { return respondOverloaded() }
+      else { return respondOverloaded(done(by: forwarded)) }
       chargedAnswerBytes = bytes
     }
     let status = HTTPResponseStatus(statusCode: forwarded.status)
@@ -453,12 +461,28 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     end()
   }
 
-  private func respondOverloaded() {
+  /// What another node's answer says that the request has done.
+  private func done(by forwarded: KVResponse) -> Done {
+    guard let request, loop.isWrite(request), (200..<300).contains(forwarded.status) else {
+      return .nothing
+    }
+    return .written(at: forwarded.headers["X-KV-Version"].first.flatMap { UInt64($0) })
+  }
+
+  private func respondOverloaded(_ done: Done = .nothing) {
     loop.body = ByteBuffer()
-    loop.writeError("overloaded: too many large answers are on their way")
-    var answer = Answer(.unavailable, .json)
-    answer.retryAfterSeconds = 1
-    respond(answer)
+    let reason = "too many large answers are on their way"
+    guard case .written(let version) = done else {
+      loop.writeError("overloaded: \(reason)")
+      var answer = Answer(.unavailable, .json)
+      answer.retryAfterSeconds = 1
+      return respond(answer)
+    }
+    let place = version.map { " at version \($0)" } ?? ""
+    loop.body.writeString(
+      "{\"error\":\"written\(place), and the answer is not told: \(reason)\""
+        + (version.map { ",\"version\":\($0)}" } ?? "}"))
+    respond(Answer(.gatewayTimeout, .json, version: version))
   }
 
   private func sendLarge() {

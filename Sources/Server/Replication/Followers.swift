@@ -39,7 +39,12 @@ final class Followers: Sendable {
     self.quorum = quorum
     self.store = store
     clock = store.options.clock
-    if quorum > 1 { feed.setConfirmed(0) }
+    if quorum > 1 {
+      // A failover does not take back what was confirmed before this process began.
+      feed.setConfirmed(store.confirmedAtStart)
+      confirmedNumber.store(store.confirmedAtStart, ordering: .relaxed)
+      store.snapshots.setBound { [weak self] in self?.confirmed ?? 0 }
+    }
     store.snapshots.leases.setFollowers { [weak self] in self?.needed }
   }
 

@@ -12,6 +12,8 @@ struct LifeOrder: Sendable {
     case promote(isForced: Bool, needed: String?)
     /// The same behind a hand-over that came to nothing: again and again, until somebody leads.
     case leadAgain
+    /// The same where promises that came to nothing keep everybody from leading.
+    case fillVacancy
     /// The same, for a node that may not lead without promises, as long as nobody else is to.
     case stand
   }

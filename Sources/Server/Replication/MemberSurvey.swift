@@ -53,7 +53,8 @@ struct MemberSurvey: Sendable {
         case .silent: isSettled = isSettled && !insistent
         }
       }
-      if reports.count >= least, isSettled || ContinuousClock.now >= deadline { return reports }
+      let areEnough = Succession.areEnough(reports, least, of: members.count)
+      if areEnough, isSettled || ContinuousClock.now >= deadline { return reports }
       if !isSaid, ContinuousClock.now >= deadline {
         logger.warning(
           "this node may lack what it has acknowledged: it waits until \(least) other members have said what they have, and \(reports.count) did"

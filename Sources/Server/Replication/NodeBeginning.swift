@@ -46,16 +46,15 @@ extension NodeLife {
       guard let held else { return .copying(leader) }
       return .following(try await follow(leader, held))
     }
-    let mayLack = own == nil || held!.store.owesEpoch
     let quorum = configuration.writeQuorum
+    // Whatever others say: it did before it began to fetch.
+    let lacks = held?.mayLack ?? false
     let reports = try await MemberSurvey(members, pool).settle(
-      within: Self.startMax, insistent: mayLack,
-      atLeast: own == nil && quorum > 1 ? configuration.members.count - quorum + 1 : 0, progress,
+      within: Self.startMax, insistent: own == nil || lacks, atLeast: reportsNeeded(own), progress,
       logger)
     tell(reports, own)
-    switch succession.verdict(
-      own: own, owesEpoch: held?.store.owesEpoch ?? false, reports: reports)
-    {
+    if let held, let own { noteComplete(held, own, reports) }
+    switch succession.verdict(own: own, owesEpoch: lacks, reports: reports) {
     case .create:
       if let held { return try await lead(held, inNewEpoch: true) }
       return try await serve(try await open(.own))
@@ -65,6 +64,7 @@ extension NodeLife {
     case .fetch(let address, let standing):
       if own != nil, quorum > 1 { return try await stand(held!) }
       let state = try await fetch(from: try NodeAddress(parsing: address), through: standing, held)
+      if own == nil, let standing = state.standing { noteComplete(state, standing, reports) }
       return quorum > 1 ? try await stand(state) : try await lead(state, inNewEpoch: true)
     case .follow(let address):
       let leader = try NodeAddress(parsing: address)
@@ -79,6 +79,31 @@ extension NodeLife {
     try await show(state)
     stands.store(true, ordering: .relaxed)
     return .waiting(state)
+  }
+
+  /// So many other members have to have said what they have before this node begins.
+  ///
+  /// A quorum that has a record, this node being one of it, has one of any N − W + 1 others in it. Where
+  /// one is a quorum, nothing stands for a copy that was interrupted but a node that has more.
+  private func reportsNeeded(_ own: Succession.Standing?) throws(WALError) -> Int {
+    let quorum = configuration.writeQuorum
+    if quorum > 1 { return own == nil ? configuration.members.count - quorum + 1 : 0 }
+    return try LackNote(configuration.dataDirectory).isThere() ? 1 : 0
+  }
+
+  /// This node has what it may have lost, where enough others have no more: its promise is a sure one. The
+  /// note stays until it leads or follows: it owes an epoch until then, over a restart, too.
+  private func noteComplete(
+    _ state: NodeState, _ own: Succession.Standing, _ reports: [Succession.Report]
+  ) {
+    let quorum = configuration.writeQuorum
+    guard quorum > 1,
+      Succession.areEnough(reports, configuration.members.count - quorum + 1, of: members.count),
+      reports.compactMap(\.standing).allSatisfy({
+        $0.origin == own.origin && !Succession.Standing.isLess(own, $0)
+      })
+    else { return }
+    state.lacks.store(false, ordering: .relaxed)
   }
 
   func tell(_ reports: [Succession.Report], _ own: Succession.Standing?) {
@@ -112,6 +137,8 @@ extension NodeLife {
       if let held {
         state = held
       } else {
+        // A restart would take a part of it for all that there was.
+        if try directory.isEmpty() { try LackNote(configuration.dataDirectory).write() }
         state = try await open(.copy(origin: try await bootstrap(from: peer)))
       }
       held = nil

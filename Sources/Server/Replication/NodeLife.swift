@@ -33,6 +33,8 @@ final class NodeLife: Sendable {
   /// The same, so often, for who has promised an epoch.
   static let hurry = Duration.milliseconds(20)
   static let hurriedMax = 250
+  /// Between two looks at whether this node is to ask for promises.
+  static let standPause = Duration.milliseconds(100)
   /// For so long a promotion waits for more of the log that it takes first.
   static let promotionPatience = Duration.seconds(10)
 
@@ -128,6 +130,7 @@ final class NodeLife: Sendable {
     let follower: LogFollower?
     /// It waits for a leader, whom it was promised.
     let isWaiting: Bool
+    let isLeading: Bool
   }
 
   /// Opens what is there, asks the others, and leads or follows. A replica that has nothing yet goes on
@@ -257,6 +260,7 @@ final class NodeLife: Sendable {
       logger.notice(
         "leads in epoch \(store.epoch.number), which begins at \(store.feed.end.sequence)")
     }
+    state.noteRecovered()
     return try await serve(state)
   }
 
@@ -269,6 +273,7 @@ final class NodeLife: Sendable {
   func show(_ state: NodeState) async throws {
     guard self.state !== state else { return }
     state.obey { [inbox] in inbox.add(.order($0)) }
+    state.promised = promise.withLock { $0 }
     // Of what is here some may have come behind the promise.
     if voter(state).waits { state.followers.pledged(voter(state).highest, own: 0) }
     do {

@@ -20,11 +20,16 @@ extension NodeLife {
       case .leadAgain:
         let answer = try await promote(
           state, isForced: false, needed: nil, yields: true, &turn)
-        if case .waiting = turn, !Task.isCancelled {
-          stands.store(true, ordering: .relaxed)
-          tasks.withLock { $0.append(Task { await self.askForPromises() }) }
-        }
+        if case .waiting = turn { stands.store(true, ordering: .relaxed) }
         order.answer(answer)
+      case .fillVacancy:
+        switch turn {
+        case .leading, .waiting: break
+        case .following, .copying: return order.refuse("another node leads")
+        }
+        order.answer(
+          try await promote(
+            state, isForced: false, needed: nil, yields: true, fillsVacancy: true, &turn))
       case .stand:
         guard case .waiting = turn, stands.load(ordering: .relaxed) else {
           return order.refuse("another node is to lead")
@@ -64,6 +69,7 @@ extension NodeLife {
   ) async throws {
     try PromiseNote(configuration.dataDirectory).write(epoch)
     promise.withLock { $0 = epoch }
+    state.promised = epoch
     if case .following(let following) = turn { try await following.follower.stop().get() }
     // Behind what the committer has: what was acknowledged is part of what is told.
     try state.store.follow()
@@ -85,13 +91,37 @@ extension NodeLife {
     return (reports, reports.compactMap { $0.standing?.epoch } + promised)
   }
 
+  private func isVacant(
+    _ state: NodeState, _ reports: [Succession.Report], _ turn: Turn
+  ) -> Bool {
+    var isLeading = false
+    if case .leading = turn { isLeading = true }
+    return Vacancy.isVacant(
+      Vacancy.Own(voter: voter(state), node: succession.node, isLeading: isLeading), reports)
+  }
+
+  /// Asks the others for their promises.
+  private func collect(_ promotion: inout Promotion, origin: UInt64) async {
+    let answers = await PromiseCollector(members, pool).ask(for: promotion.epoch, origin: origin)
+    for (address, answer) in answers {
+      switch answer {
+      case .promised(let standing, let mayLack):
+        promotion.promised(by: "\(address)", standing, mayLack: mayLack)
+      case .refused(let highest): promotion.refused(highest)
+      case .silent: break
+      }
+    }
+  }
+
   /// Has this node lead: see `Promotion`.
   ///
   /// - Parameters:
   ///   - needed: the member whose promise it takes in any case.
   ///   - yields: not where another node leads in an epoch that is not below this one's.
+  ///   - fillsVacancy: not where anybody leads, or is about to, whom all could follow.
   func promote(
-    _ state: NodeState, isForced: Bool, needed: String?, yields: Bool, _ turn: inout Turn
+    _ state: NodeState, isForced: Bool, needed: String?, yields: Bool, fillsVacancy: Bool = false,
+    _ turn: inout Turn
   ) async throws -> LifeAnswer {
     let store = state.store
     guard configuration.followedAddress == nil,
@@ -111,6 +141,9 @@ extension NodeLife {
     {
       return .refused("\(leader.address) leads", leader.standing!.epoch)
     }
+    if fillsVacancy, !isVacant(state, reports, turn) {
+      return .refused("another node leads, or is about to", nil)
+    }
     var promotion = Promotion(
       own: standing, mayLack: state.mayLack, node: succession.node,
       known: known + [promise.withLock { $0 }].compactMap(\.self),
@@ -119,17 +152,10 @@ extension NodeLife {
     guard isForced || 1 + reports.count >= promotion.neededPromises else {
       return .tooFew(promotion, reached: 1 + reports.count)
     }
+    state.isTakingOver.store(true, ordering: .relaxed)
+    defer { state.isTakingOver.store(false, ordering: .relaxed) }
     try await pledge(promotion.epoch, &turn, state)
-    for (address, answer) in await PromiseCollector(members, pool)
-      .ask(for: promotion.epoch, origin: store.origin)
-    {
-      switch answer {
-      case .promised(let standing, let mayLack):
-        promotion.promised(by: "\(address)", standing, mayLack: mayLack)
-      case .refused(let highest): promotion.refused(highest)
-      case .silent: break
-      }
-    }
+    await collect(&promotion, origin: store.origin)
     if let higher = promotion.higher, higher > promotion.epoch {
       return .refused("epoch \(higher.text) was promised to another node meanwhile", higher)
     }
@@ -174,10 +200,15 @@ extension NodeLife {
 
   // MARK: - By itself
 
-  /// Asks for promises until this node leads, or somebody else does, or is to.
+  /// Asks for promises, as long as this node stands: until it leads, or somebody else does, or is to.
   func askForPromises() async {
     var isSaid = false
-    while !Task.isCancelled, stands.load(ordering: .relaxed) {
+    while !Task.isCancelled {
+      guard stands.load(ordering: .relaxed) else {
+        isSaid = false
+        try? await Task.sleep(for: Self.standPause)
+        continue
+      }
       let obstacle: String? = await withCheckedContinuation { continuation in
         let order = LifeOrder(kind: .stand) { answer in
           switch answer {

@@ -36,6 +36,9 @@ struct Peer {
     let sequence: Sequence
     let wal: Log
     let snapshot: Snapshot
+    let promised: String?
+    let taking_over: Bool?
+    let lacks: Bool?
 
     /// The log's id; nil when it cannot be read.
     var originNumber: UInt64? { UInt64(origin, radix: 16) }
@@ -53,7 +56,9 @@ struct Peer {
         standing: sequence.applied == 0
           ? nil
           : Succession.Standing(
-            origin: origin, epoch: epoch, sequence: min(sequence.durable, sequence.applied)))
+            origin: origin, epoch: epoch, sequence: min(sequence.durable, sequence.applied)),
+        mayLack: lacks ?? false, promised: promised.flatMap { Epoch($0[...]) },
+        isTakingOver: taking_over ?? false)
     }
   }
 

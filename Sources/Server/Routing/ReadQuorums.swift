@@ -49,8 +49,6 @@ final class ReadQuorums {
     init(_ address: NodeAddress) { self.address = address }
   }
 
-  static let readsMax = 1_024
-
   private let eventLoop: any EventLoop
   private let node: NodeState
   private let peers: [Peer]
@@ -66,7 +64,8 @@ final class ReadQuorums {
     isMember = node.isMember
   }
 
-  var hasRoom: Bool { reads.count < Self.readsMax }
+  private var readsMax: Int { node.configuration.limits.askingReadsMax }
+  var hasRoom: Bool { reads.count < readsMax }
 
   /// Calls `action`, in a later turn, with who answers a read that asks so many members.
   func ask(_ wanted: Int, within time: TimeAmount, _ action: @escaping (Verdict) -> Void) {
@@ -76,7 +75,7 @@ final class ReadQuorums {
       self.end(read, .tooFew(read.answers))
     }
     for peer in peers {
-      if peer.next.count >= 2 * Self.readsMax { peer.next.removeAll { $0.isDone } }
+      if peer.next.count >= 2 * readsMax { peer.next.removeAll { $0.isDone } }
       peer.next.append(read)
       if !peer.isAsking { ask(peer) }
     }

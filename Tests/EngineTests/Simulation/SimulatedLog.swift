@@ -37,6 +37,9 @@ struct SimulatedLog {
     Succession.Standing(origin: Self.origin, epoch: epoch, sequence: end.sequence)
   }
 
+  /// What the frames say that is confirmed.
+  var toldConfirmed: UInt64 { entries.map(\.confirmed).max() ?? 0 }
+
   func entry(at sequence: UInt64) -> Entry { entries[Int(sequence) - 1] }
 
   /// Whether a position is one of this history.

@@ -97,12 +97,17 @@ struct SimulatedQueue {
 extension SimulatedQueue {
   /// Messages that would arrive behind that time are lost.
   mutating func loseDeliveries(behind time: UInt64) {
+    lose { arrival, _, event in
+      if case .delivery = event { arrival > time } else { false }
+    }
+  }
+
+  mutating func lose(_ isLost: (_ time: UInt64, _ node: Int, SimulatedEvent) -> Bool) {
     let all = self
     self = SimulatedQueue()
     for key in all.keys.sorted(by: { $0 < $1 }) {
       let (node, event) = all.events[Int(key.slot)]
-      if case .delivery = event, key.time > time { continue }
-      add(event, for: node, at: key.time)
+      if !isLost(key.time, node, event) { add(event, for: node, at: key.time) }
     }
   }
 }

@@ -9,6 +9,8 @@ extension SimulatedNode {
     reopen()
     watchRounds = 0
     stands = false
+    vacancy = Vacancy()
+    seen = [:]
     turn = .waiting
     shard.schedule(.watch(life: life), for: number, in: 100_000_000)
     shard.schedule(.heartbeat(life: life), for: number, in: shard.random.next() % Self.second)
@@ -61,12 +63,30 @@ extension SimulatedNode {
       .stand(life: life), for: number, in: Self.second + shard.random.next() % Self.second)
   }
 
+  /// Whether nobody leads, because of promises that came to nothing, and this node is to ask for them.
+  private func lookForVacancy() {
+    defer { seen = [:] }
+    guard campaign == nil, !stands else { return }
+    var own: Vacancy.Own?
+    switch turn {
+    case .leading, .waiting:
+      own = Vacancy.Own(voter: voter, node: epochNode, isLeading: isLeading)
+    case .down, .starting, .following: break
+    }
+    let isDue = vacancy.look(
+      own, reports: Array(seen.values), now: now, jitter: shard.random.next())
+    guard isDue else { return }
+    trace("asks for promises, since nobody leads")
+    order(.fillVacancy)
+  }
+
   func watch() {
     watchRounds += 1
     var pause = Self.second
     if case .waiting = turn, watchRounds < 5 { pause = 100_000_000 }
     shard.schedule(.watch(life: life), for: number, in: pause)
     guard !isStarting else { return }
+    lookForVacancy()
     // As long as a stream is well, its sender is rarely another than the leader.
     if case .following(let following) = turn, following.state.trouble == nil, watchRounds % 3 != 0 {
       return

@@ -51,7 +51,7 @@ extension SimulatedNode {
   }
 
   func acknowledged(_ position: LogPosition, by node: Int) {
-    guard log.holds(position) else { return }
+    guard log.holds(position) || mutant == .countsOtherHistories else { return }
     guard progress.acknowledged(shard.names[node], position.sequence, at: now) else { return }
     send(.acknowledged(position), to: node)
     confirm(progress.confirmed(own: log.end.sequence, since: newestEpoch))

@@ -15,6 +15,10 @@ extension SimulatedNode {
 
     /// Of the phase.
     var round: Int
+    /// Not where another node leads in an epoch that is not below that of this node's log.
+    let yields: Bool
+    /// Not where anybody leads, or is about to, whom all could follow.
+    let fillsVacancy: Bool
     var phase = Phase.asking
     var reports: [Int: Succession.Report] = [:]
     var known: [Epoch] = []
@@ -55,10 +59,10 @@ extension SimulatedNode {
 
   // MARK: - Asking
 
-  func beginCampaign() {
+  func beginCampaign(yields: Bool = false, fillsVacancy: Bool = false) {
     if case .starting = turn { return }
     let round = shard.makeRound()
-    campaign = Campaign(round: round)
+    campaign = Campaign(round: round, yields: yields, fillsVacancy: fillsVacancy)
     for peer in shard.others(number) {
       send(.survey(round), to: peer)
       send(.promiseRequest(round, Promotion.question), to: peer)
@@ -79,6 +83,7 @@ extension SimulatedNode {
       campaign!.reports[node] = report
       return goOnIfAllAnswered()
     }
+    if round == -1 { seen[node] = report }
     guard round == -1, report.isLeading, let standing = report.standing,
       following?.leader != node
     else { return }
@@ -127,6 +132,19 @@ extension SimulatedNode {
     let known =
       campaign!.reports.values.compactMap { $0.standing?.epoch } + campaign!.known
     if isLeading, known.allSatisfy({ $0 <= log.epoch }) { return endCampaign(.leads(log.epoch)) }
+    if campaign!.yields,
+      campaign!.reports.values.contains(where: {
+        $0.isLeading && $0.standing!.epoch >= log.epoch
+      })
+    {
+      return endCampaign(.refused("another node leads"))
+    }
+    if campaign!.fillsVacancy {
+      let own = Vacancy.Own(voter: voter, node: epochNode, isLeading: isLeading)
+      guard Vacancy.isVacant(own, Array(campaign!.reports.values)) else {
+        return endCampaign(.refused("another node leads, or is about to"))
+      }
+    }
     let mayLack = mayLack && mutant != .countsPromisesOfCutLogs
     let promotion = Promotion(
       own: log.standing, mayLack: mayLack, node: epochNode,

@@ -51,6 +51,8 @@ final class SimulatedNode {
     case promise(Int, Epoch, from: Int)
     case leader(Int, Epoch)
     case promote
+    /// Promises that came to nothing keep everybody from leading.
+    case fillVacancy
   }
 
   static let second: UInt64 = 1_000_000_000
@@ -86,6 +88,9 @@ final class SimulatedNode {
   var hasFetchedAgain = false
   /// It asks for promises by itself.
   var stands = false
+  var vacancy = Vacancy()
+  /// What the others have said since the last look.
+  var seen: [Int: Succession.Report] = [:]
 
   init(_ number: Int, _ shard: SimulatedShard) {
     self.number = number
@@ -139,9 +144,11 @@ final class SimulatedNode {
     for stream in streams { send(.streamClosed(stream: stream.number), to: stream.follower) }
     streams = []
     held = []
-    confirmed = 0
     hasFetchedAgain = false
     progress = Self.progress(shard.names, number, shard.writeQuorum)
+    // What the frames say is true for whoever has them.
+    confirmed = min(log.toldConfirmed, log.end.sequence)
+    if confirmed > 0 { shard.confirmed(confirmed, by: self) }
     // Of what is here some may have come behind the promise.
     if voter.waits { progress.pledged(voter.highest, own: 0, since: newestEpoch) }
   }
@@ -199,7 +206,8 @@ final class SimulatedNode {
   var report: Succession.Report {
     Succession.Report(
       address: name, node: epochNode, isLeading: isLeading,
-      standing: log.end.sequence == 0 ? nil : log.standing)
+      standing: log.end.sequence == 0 ? nil : log.standing, mayLack: mayLack,
+      promised: voter.waits ? promise : nil, isTakingOver: campaign?.promotion != nil)
   }
 
   /// One that may lack what it has acknowledged does not answer.
@@ -230,6 +238,11 @@ final class SimulatedNode {
     case .promise(let round, let epoch, let node): give(epoch, round, to: node)
     case .leader(let leader, let epoch): heard(leader, leadsIn: epoch)
     case .promote: beginCampaign()
+    case .fillVacancy:
+      switch turn {
+      case .leading, .waiting: beginCampaign(yields: true, fillsVacancy: true)
+      case .down, .starting, .following: break
+      }
     }
   }
 

@@ -54,7 +54,7 @@ extension SimulatedShard {
     let isCut = random.once(in: 4)
     // One disk of a shard loses what it had synced: with a write quorum of 2 no more are allowed to.
     let isDamaged = isCut && mayDamage && node.log.end.sequence > 1 && random.once(in: 2)
-    if isDamaged { mayDamage = false }
+    if isDamaged { (mayDamage, self.isDamaged) = (false, true) }
     node.crash(keeping: random.below(4), isCut: isCut, isDamaged: isDamaged)
     node.stoppedUntil = 0
     schedule(.restart, for: node.number, in: 20_000_000 + random.next() % (2 * Self.second))

@@ -50,6 +50,7 @@ final class SimulatedShard {
   var writes: UInt64 = 0
   var reads: [Read] = []
   var mayDamage: Bool
+  var isDamaged = false
   /// One promotion follows the other.
   let isEager: Bool
   private var isHealed = false
@@ -171,7 +172,8 @@ final class SimulatedShard {
 
   // MARK: - The run
 
-  func run() -> Outcome {
+  /// A log that all have, whose first node led, and who start one after the other.
+  func begin() {
     for node in nodes {
       node.log.write(
         0, in: Epoch(number: 1, node: epochNodes[0]), confirmed: 0, beginsEpoch: true)
@@ -179,22 +181,31 @@ final class SimulatedShard {
       schedule(.restart, for: node.number, in: random.next() % 200_000_000)
     }
     begun(Epoch(number: 1, node: epochNodes[0]), nodes[0].log.end, by: nodes[0])
+    trace("\(count) nodes, numbers \(epochNodes), write quorum \(writeQuorum)")
+  }
+
+  func run() -> Outcome {
+    begin()
     let level = random.below(4)
     network.lost = [0, 5, 20, 80][level]
     network.doubled = [0, 10, 50, 400][random.below(4)]
     network.late = [0, 10, 30, 100][random.below(4)]
     network.reordered = [0, 0, 20, 100][random.below(4)]
-    trace("\(count) nodes, numbers \(epochNodes), write quorum \(writeQuorum)")
     schedule(.chaos, for: -1, in: 300_000_000)
     runUntil(time: Self.second * UInt64(5 + random.below(8)))
     heal()
+    return end()
+  }
+
+  /// What has come of it.
+  func end() -> Outcome {
     outcome.acknowledged = history.acknowledgedCount
     outcome.confirmed = history.confirmed.count
     outcome.epochs = history.epochCount
     return outcome
   }
 
-  private func runUntil(time end: UInt64, or isDone: () -> Bool = { false }) {
+  func runUntil(time end: UInt64, or isDone: () -> Bool = { false }) {
     while outcome.violation == nil, !isDone(), let (time, node, event) = queue.next() {
       guard time <= end else {
         queue.add(event, for: node, at: time)
@@ -250,6 +261,7 @@ final class SimulatedShard {
     runUntil(time: now + 3 * Self.second)
     // Promotions that were asked for before come first.
     runUntil(time: now + 30 * Self.second) { nodes.allSatisfy(\.isIdle) }
+    awaitLeader()
     for _ in 0..<4 where outcome.violation == nil {
       let node = nodes[random.below(count)]
       promotion = (node.number, nil)
@@ -262,8 +274,21 @@ final class SimulatedShard {
     violate("no promotion succeeds")
   }
 
+  /// All nodes are there: one of them leads, whatever promises came to nothing; unless a disk has lost what
+  /// says whose turn it is.
+  private func awaitLeader() {
+    guard outcome.violation == nil, !isDamaged else { return }
+    runUntil(time: now + 120 * Self.second) { nodes.contains(where: \.isLeading) }
+    guard outcome.violation == nil, !nodes.contains(where: \.isLeading) else { return }
+    violate("nobody leads")
+  }
+
   private func converge() {
-    let leader = nodes[promotion!.node]
+    // Another one may have been on its way to leading, and have promised to make room.
+    runUntil(time: now + 10 * Self.second)
+    guard
+      let leader = nodes.filter(\.isLeading).max(by: { $0.log.epoch < $1.log.epoch })
+    else { return violate("nobody leads behind a promotion") }
     let acknowledged = history.acknowledgedCount
     writes += 1
     leader.write(writes, quorum: writeQuorum)

@@ -23,4 +23,9 @@ enum SimulationMutant: CaseIterable, Sendable {
   case beginsWithoutPromises
   /// A read asks one member less.
   case readsFromFewer
+  /// An acknowledgement counts by its number alone, of whatever history it is.
+  case countsOtherHistories
+
+  /// Those that seeds find; the others have a scenario of their own.
+  static let foundBySeeds = allCases.filter { $0 != .countsOtherHistories }
 }

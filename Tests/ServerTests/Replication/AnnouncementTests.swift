@@ -1,5 +1,6 @@
 import Server
 import Sharding
+import Synchronization
 import TemporaryFiles
 import Testing
 import WAL
@@ -81,5 +82,60 @@ struct AnnouncementTests {
     try Data("as=b:2&leader".utf8).write(
       to: URL(fileURLWithPath: directory.path + "/announced"))
     #expect(try note.read() == nil)
+  }
+
+  @Test("is not taken where the node knows its shard from elsewhere, or leads it")
+  func notTaken() async throws {
+    let target = "/admin/announce?" + Self.good
+    try await RunningNode.with(.fast) { node in
+      let known = try await node.ask("POST", target)
+      #expect(known.status == 409 && known.text.contains("knows its shard from elsewhere"))
+      let bad = try await node.ask("POST", target.replacing("w=3", with: "w=0"))
+      #expect(bad.status == 400 && bad.text.contains("no announcement: "))
+    }
+    let changes = Mutex(0)
+    try await RunningNode.with(
+      .fast, { $0.onAnnouncement = { _ in changes.withLock { $0 += 1 } } }
+    ) { node in
+      let leads = try await node.ask("POST", target)
+      #expect(leads.status == 409 && leads.text.contains("this node leads its shard"))
+    }
+    #expect(changes.withLock { $0 } == 0)
+  }
+
+  @Test("is taken by a replica where it is of its log, in no lower epoch, and not one that it has")
+  func fitting() async throws {
+    let membership = try Announcement(Self.good.utf8).membership
+    let changes = Mutex<[Announcement]>([])
+    try await RunningNode.with(
+      .fast,
+      {
+        $0.nodeID = "b:2"
+        $0.members = ["a:1", "b:2", "[::1]:3"].map { Member(id: $0, address: $0) }
+        $0.leaderAddress = "127.0.0.1:1"
+        $0.announcement = membership
+        $0.onAnnouncement = { told in changes.withLock { $0.append(told) } }
+      }
+    ) { node in
+      // It has led, and has promised to follow somebody else since.
+      let parts = try await node.ask("GET", "/wal/position").text.split(separator: " ")
+      let promised = try await node.ask(
+        "POST", "/admin/promise?epoch=5-00000000000000aa&origin=\(parts[0])")
+      #expect(promised.status == 200, "\(promised.text)")
+      let other = "/admin/announce?" + Self.good.replacing("w=3", with: "w=2")
+      try await #expect(node.ask("POST", "/admin/announce?" + Self.good).status == 204)
+      let unknown = try await node.ask("POST", other)
+      #expect(unknown.status == 409 && unknown.text.contains("not said with which log"))
+      for history in [
+        "&origin=00000000000000bb&epoch=\(parts[1])",
+        "&origin=\(parts[0])&epoch=0-00000000000000aa",
+      ] {
+        let refused = try await node.ask("POST", other + history)
+        #expect(refused.status == 409 && refused.text.contains("this node has the log "))
+      }
+      #expect(changes.withLock { $0.isEmpty })
+      let taken = try await node.ask("POST", other + "&origin=\(parts[0])&epoch=\(parts[1])")
+      #expect(taken.status == 204 && changes.withLock { $0.map(\.membership.writeQuorum) } == [2])
+    }
   }
 }

@@ -155,6 +155,44 @@ import WAL
     try await second.stop()
   }
 
+  @Test("is known over a restart, as far as the log says it")
+  func restart() async throws {
+    let first = try await RunningNode.start(.fast) {
+      $0.members = ["node", "b"].map { Member(id: $0, address: "127.0.0.1:1") }
+      $0.writeQuorum = 2
+    }
+    let stream = try await LogStreamClient(first, "from=1&replica=b")
+    let written = try await first.ask("PUT", "/kv/k?w=1", body: "v")
+    try await Self.acknowledge(written, stream, first)
+    // This one says so of the one before it, and is not confirmed itself.
+    try await #expect(first.ask("PUT", "/kv/l?w=1", body: "v").status == 201)
+    try await first.stop()
+    let second = try await first.reopened()
+    try await #expect(second.ask("GET", "/kv/k?timeout_ms=1").text == "v")
+    try await #expect(second.ask("GET", "/kv/l?timeout_ms=1").status == 503)
+    try await second.stop()
+  }
+
+  @Test("is in no snapshot, and whoever asks for one is told why")
+  func snapshot() async throws {
+    try await Self.with { node, stream in
+      let written = try await node.ask("PUT", "/kv/k?w=1", body: "v")
+      let version = try #require(written["x-kv-version"].flatMap { UInt64($0) })
+      let refused = try await node.ask("POST", "/admin/snapshot")
+      #expect(refused.status == 503 && refused.text.contains("no snapshot: the log goes up to "))
+      #expect(refused.text.contains("a write quorum has confirmed it up to "))
+      // The mark of a quiet log is in it as well by now.
+      let end = try #require(
+        try await node.ask("GET", "/status").text.firstMatch(of: /"appended":(\d+)/)
+          .flatMap { UInt64($0.1) })
+      #expect(end > version)
+      let last = try await stream.frames(through: end).last!
+      try await #expect(node.acknowledge(last.header.position, by: "b").status == 204)
+      let made = try await node.ask("POST", "/admin/snapshot")
+      #expect(made.status == 200 && made.text.contains("\"sequence\":\(end),"), "\(made.text)")
+    }
+  }
+
   @Test("is answered when the node stops")
   func stop() async throws {
     for lane in ConfiguredLane.allCases {
