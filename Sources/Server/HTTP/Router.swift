@@ -87,6 +87,15 @@ extension LoopState {
       }
     }
 
+    /// Whether a request changes keys.
+    func isWritten(by method: HTTPMethod) -> Bool {
+      switch self {
+      case .set, .delete, .purge, .batch: true
+      case .entry: method == .PUT || method == .DELETE
+      default: false
+      }
+    }
+
     /// Whether the path has that method; all that can be read can be asked for its head.
     func allows(_ method: HTTPMethod) -> Bool {
       switch (self, method) {

@@ -104,30 +104,43 @@ extension LoopState {
     var fields = [(name: Errand.shardsField, value: node.shardsText)]
     if errand.isRead, source == .leader { fields.append((Errand.sourceField, "leader")) }
     metrics.forwarded.increment()
-    var isDone = false
-    let watch = eventLoop.assumeIsolated().scheduleRepeatedTask(
-      initialDelay: Errand.patience, delay: Errand.patience
-    ) { task in
-      self.findLeader(errand.shard, hint: nil, instead: target) { leader in
-        // Who is silent may have been replaced. What has been written there is not known.
-        guard let leader, leader != target, errand.isRead, !isDone, lane.isOpen else { return }
-        isDone = true
-        task.cancel()
-        lane.deliver(self.passOn(lane, errand.again))
-      }
-    }
+    let watch = SilenceWatch()
+    look(at: target, watch, lane, errand)
     node.forwarder.forward(
       request, to: target, isRead: errand.isRead,
       waitMilliseconds: Parameters(request.query).map(timeoutMilliseconds)
         ?? limits.waitMilliseconds,
       fields: fields, on: eventLoop
     ).assumeIsolated().whenComplete { result in
-      watch.cancel()
-      guard !isDone, lane.isOpen else { return }
-      isDone = true
+      watch.next?.cancel()
+      guard !watch.isDone, lane.isOpen else { return }
+      watch.isDone = true
       self.passed(lane, errand, target, result)
     }
     return .later
+  }
+
+  /// A request that waits for a node.
+  private final class SilenceWatch {
+    var isDone = false
+    var next: Scheduled<Void>?
+  }
+
+  /// Looks, as long as a node is silent, whether another one leads in its place by now.
+  private func look(
+    at target: NodeAddress, _ watch: SilenceWatch, _ lane: StandardLane, _ errand: Errand
+  ) {
+    watch.next = eventLoop.assumeIsolated().scheduleTask(in: Errand.patience) {
+      self.findLeader(errand.shard, hint: nil, instead: target) { leader in
+        guard !watch.isDone, lane.isOpen else { return }
+        // What has been written there is not known.
+        guard let leader, leader != target, errand.isRead else {
+          return self.look(at: target, watch, lane, errand)
+        }
+        watch.isDone = true
+        lane.deliver(self.passOn(lane, errand.again))
+      }
+    }
   }
 
   private func passed(
