@@ -25,7 +25,9 @@ package struct CommonBits: Hashable, Sendable {
   }
 
   /// The bits of a hash that say something of its remainder: those of the power of two in `count`.
-  private static func mask(_ count: UInt32) -> UInt64 { 1 << UInt64(count.trailingZeroBitCount) - 1 }
+  private static func mask(_ count: UInt32) -> UInt64 {
+    1 << UInt64(count.trailingZeroBitCount) - 1
+  }
 
   /// The remainder mod `count` that all of them have; nil where they have several, or where the bits
   /// do not say it: of a number that is no power of two they never do.

@@ -109,4 +109,3 @@ public struct PurgeProof: Sendable {
     return nil
   }
 }
-

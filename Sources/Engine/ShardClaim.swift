@@ -37,7 +37,11 @@ struct ShardClaim {
     } else if try !DataFiles.segments(in: directory, fileSystem: fileSystem).isEmpty {
       held = ShardNote(index: 0, count: 1, hash: .fnv1)
     }
-    if let held { try check(held) } else { try claimed.write(in: directory, fileSystem: fileSystem) }
+    if let held {
+      try check(held)
+    } else {
+      try claimed.write(in: directory, fileSystem: fileSystem)
+    }
   }
 
   /// Notes what the directory holds from now on, once its log has been recovered, and before anything is

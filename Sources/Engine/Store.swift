@@ -176,7 +176,8 @@ public final class Store: Sendable {
   }
 
   private init(
-    options: StoreOptions, shardStart: ShardStart?, index: Index, epochs: EpochHistory, log: sending LogWriter,
+    options: StoreOptions, shardStart: ShardStart?, index: Index, epochs: EpochHistory,
+    log: sending LogWriter,
     lock: DirectoryLock, report: StoreReport, snapshots found: [SnapshotInfo],
     logOptions: LogOptions, directory: SnapshotDirectory,
     observer: (any CommitterObserver)?, snapshotObserver: (any SnapshotObserver)?

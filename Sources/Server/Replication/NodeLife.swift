@@ -253,7 +253,7 @@ final class NodeLife: Sendable {
       store.feed.end.sequence == 0
       ? .created
       : store.owesShardEpoch
-      ? .handoff : store.epoch.node == succession.node ? .recovered : .promoted
+        ? .handoff : store.epoch.node == succession.node ? .recovered : .promoted
     try store.lead(epoch: inNewEpoch ? store.epoch.number + 1 : nil, reason: reason)
     if inNewEpoch {
       logger.notice(

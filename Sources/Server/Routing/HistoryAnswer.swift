@@ -126,7 +126,9 @@ extension LoopState {
     // Called on the loop.
     nonisolated(unsafe) let lane = lane
     node.feedReaders.run(on: eventLoop) {
-      Result { try JSONEncoder.status.encode(HistoryAnswer(node, asked, tellsContent: tellsContent)) }
+      Result {
+        try JSONEncoder.status.encode(HistoryAnswer(node, asked, tellsContent: tellsContent))
+      }
     } then: { result in
       switch result {
       case .success(let json):

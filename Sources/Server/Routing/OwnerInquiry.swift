@@ -23,38 +23,45 @@ struct OwnerInquiry: Sendable {
   func run() async -> String? {
     do {
       let points = try await points()
-      let known = cluster.leader(of: Int(proof.shard))
-      var leader = (known, try? await ask(known, points.first, content: false))
-      if leader.1?.report.isLeading != true {
-        guard let other = await otherLeader(than: known, points.first) else {
-          return nobody(leader.1 == nil ? known : nil)
-        }
-        leader = (other.0, other.1)
+      let answers = await askAll(points.first)
+      let leading = answers.filter { $0.report.isLeading }
+      guard let answer = leading.max(by: { $0.epoch < $1.epoch }) else { return nobody(answers) }
+      var report = answer.report
+      // Whoever leads in an earlier epoch does not know yet that it does not.
+      if let later = answers.first(where: {
+        $0.report.origin == report.origin && $0.epoch > answer.epoch
+      }) {
+        return
+          "\(later.report.address) knows of a later epoch than \(report.address), which leads it"
       }
-      let owner = leader.0
-      var report = leader.1!.report
-      if await isHeld(&report, leader.1!.start) { return nil }
+      if await isHeld(&report, answer.start) { return nil }
       if proof.isRelated(report) {
         for point in points.dropFirst() {
-          let answer = try await ask(owner, point, content: false).report
-          report.points += answer.points
+          report.points += try await ask(answer.node, point, content: false).report.points
           if proof.judge(report) == .holds { return nil }
         }
-        report.content = try await ask(owner, nil, content: true).report.content
+        report.content = try await ask(answer.node, nil, content: true).report.content
       }
       switch proof.judge(report) {
       case .holds: return nil
-      case .refused(let reason): return "\(owner) \(reason)"
+      case .refused(let reason): return "\(report.address) \(reason)"
       }
     } catch {
       return "it cannot be found out whether its leader holds them: \(error)"
     }
   }
 
-  private func nobody(_ unreachable: NodeAddress?) -> String {
-    let names = cluster.nodes(of: Int(proof.shard)).map { "\($0)" }.joined(separator: ", ")
-    guard let unreachable else { return "no node leads it, of \(names)" }
-    return "\(unreachable) cannot be reached, nor any other that leads it, of \(names)"
+  private func nobody(_ answers: [Answer]) -> String {
+    let names = nodes.map { "\($0)" }.joined(separator: ", ")
+    return answers.isEmpty
+      ? "\(names) cannot be reached" : "no node that can be reached leads it, of \(names)"
+  }
+
+  /// Those that may lead the shard, the one that is known to first.
+  private var nodes: [NodeAddress] {
+    let shard = Int(proof.shard)
+    let known = cluster.leader(of: shard)
+    return [known] + cluster.nodes(of: shard).filter { $0 != known }
   }
 
   /// The owner's own point may be of this node's history.
@@ -89,27 +96,17 @@ struct OwnerInquiry: Sendable {
   // MARK: - Asking
 
   private struct Answer: Sendable {
+    var node: NodeAddress
     var report: PurgeProof.Report
     var epoch: Epoch
     var start: LogBase?
   }
 
-  /// Of the shard's other nodes, the one that leads.
-  private func otherLeader(
-    than known: NodeAddress, _ point: LogBase?
-  ) async -> (NodeAddress, Answer)? {
-    await withTaskGroup(of: (NodeAddress, Answer)?.self) { group in
-      for other in cluster.nodes(of: Int(proof.shard)) where other != known {
-        group.addTask {
-          (try? await ask(other, point, content: false)).map { (other, $0) }
-        }
-      }
-      var best: (NodeAddress, Answer)?
-      for await answer in group {
-        guard let answer, answer.1.report.isLeading else { continue }
-        if best.map({ $0.1.epoch < answer.1.epoch }) ?? true { best = answer }
-      }
-      return best
+  /// What those say who answer.
+  private func askAll(_ point: LogBase?) async -> [Answer] {
+    await withTaskGroup(of: Answer?.self) { group in
+      for node in nodes { group.addTask { try? await ask(node, point, content: false) } }
+      return await group.reduce(into: []) { if let answer = $1 { $0.append(answer) } }
     }
   }
 
@@ -128,11 +125,14 @@ struct OwnerInquiry: Sendable {
     let peer = Peer(address: owner, pool: node.forwarder.ownPool)
     let answer = try await peer.ask(KVRequest(.GET, target), seconds: Self.askSeconds)
     guard answer.status == 200,
-      let said = try? JSONDecoder().decode(HistoryAnswer.self, from: Data(answer.body.readableBytesView)),
+      let said = try? JSONDecoder().decode(
+        HistoryAnswer.self, from: Data(answer.body.readableBytesView)),
       let origin = UInt64(said.origin, radix: 16), let epoch = Epoch(said.epoch[...])
     else {
       throw Peer.Unusable(
-        description: "\(owner) answers \(answer.status), and nothing that is understood: \(String(buffer: answer.body).prefix(200))")
+        description:
+          "\(owner) answers \(answer.status), and nothing that is understood: \(String(buffer: answer.body).prefix(200))"
+      )
     }
     var report = PurgeProof.Report(
       address: "\(owner)", shard: said.shard.index, shardCount: said.shard.count, hash: said.hash,
@@ -142,6 +142,6 @@ struct OwnerInquiry: Sendable {
     if point == nil, let evidence, let content = said.content?.content {
       report.content = (content, evidence)
     }
-    return Answer(report: report, epoch: epoch, start: said.start?.point(of: origin))
+    return Answer(node: owner, report: report, epoch: epoch, start: said.start?.point(of: origin))
   }
 }

@@ -41,13 +41,17 @@ struct PurgeCheck: Sendable {
     let keys = foreign.reduce(0) { $0 + $1.value.keys }
     guard keys > 0, !isForced else { return .allowed(keys: keys, through: nil) }
     guard let cluster = node.cluster, cluster.map.shards.count == Int(node.shardCount) else {
-      return .refused(keys: keys, reason: "\(keys) keys are of other shards, and no configuration says where those are")
+      return .refused(
+        keys: keys,
+        reason: "\(keys) keys are of other shards, and no configuration says where those are")
     }
     var rest = foreign[...]
     while !rest.isEmpty {
       let some = rest.prefix(Self.shardsMax)
       rest = rest.dropFirst(some.count)
-      if let reason = await refusal(of: some, cluster) { return .refused(keys: keys, reason: reason) }
+      if let reason = await refusal(of: some, cluster) {
+        return .refused(keys: keys, reason: reason)
+      }
     }
     return .allowed(keys: keys, through: found.through)
   }
