@@ -75,14 +75,16 @@ public struct PurgeProof: Sendable {
   public func judge(_ report: Report) -> Verdict {
     if let obstacle = obstacle(report) { return .refused(obstacle) }
     let highest = content.highestVersion
-    let common = report.points + (report.start.map { [$0] } ?? [])
-    if common.contains(where: { $0.position.sequence >= highest && $1.isProof }) { return .holds }
-    if let (theirs, evidence) = report.content, evidence.isProof || evidence == .epochs,
-      theirs.keys == content.keys, theirs.digest == content.digest
-    {
-      return .holds
+    let common = (report.points + (report.start.map { [$0] } ?? []))
+      .filter { $0.0.position.sequence >= highest }
+    if common.contains(where: { $1.isProof }) || isSame(report.content) {
+      return report.confirmed >= highest
+        ? .holds
+        : .refused(
+          "does not hold them for good: its write quorum has its log up to \(report.confirmed), and the highest version of these keys is \(highest)"
+        )
     }
-    if common.contains(where: { $0.position.sequence >= highest && $1 == .absent }) {
+    if common.contains(where: { $1 == .absent }) {
       return .refused(
         "does not hold them: its history does not contain that of this node up to \(highest), the highest version of these keys"
       )
@@ -90,6 +92,11 @@ public struct PurgeProof: Sendable {
     return .refused(
       "does not show that it holds them: the log of neither goes back to \(highest), the highest version of these keys, and what it has now is something else"
     )
+  }
+
+  private func isSame(_ owners: (content: ShardContent, evidence: HistoryEvidence)?) -> Bool {
+    guard let owners, owners.evidence.isProof || owners.evidence == .epochs else { return false }
+    return owners.content.keys == content.keys && owners.content.digest == content.digest
   }
 
   private func obstacle(_ report: Report) -> String? {
@@ -101,10 +108,6 @@ public struct PurgeProof: Sendable {
     guard report.origin == origin else {
       return
         "does not hold them: its log, \(hexadecimal(report.origin)), is another one than this node's, \(hexadecimal(origin))"
-    }
-    guard report.confirmed >= content.highestVersion else {
-      return
-        "does not hold them for good: its write quorum has its log up to \(report.confirmed), and the highest version of these keys is \(content.highestVersion)"
     }
     return nil
   }

@@ -43,10 +43,14 @@ extension Store {
   public func evidence(of point: LogBase) throws(WALError) -> HistoryEvidence {
     let position = point.position
     guard point.origin == origin, position.sequence <= feed.end.sequence else { return .absent }
-    do throws(WALError) {
-      return try feed.holds(position) ? .log : .absent
-    } catch {
-      guard case .notRetained = error else { throw error }
+    // A log that begins behind a snapshot may have no frame yet.
+    let oldest = try oldestSequence()
+    if position == feed.end || oldest <= position.sequence + 1 {
+      do throws(WALError) {
+        return try feed.holds(position) ? .log : .absent
+      } catch {
+        guard case .notRetained = error else { throw error }
+      }
     }
     if shardStartPoint == point { return .note }
     return evidence(ofEpoch: position.epoch, at: position.sequence)
@@ -66,13 +70,14 @@ extension Store {
   public func point(behind sequence: UInt64) throws(WALError) -> LogBase? {
     let end = feed.end
     guard sequence >= 1, sequence <= end.sequence else { return nil }
-    do throws(WALError) {
-      return LogBase(origin: origin, position: try feed.find(sequence).header.position)
-    } catch {
-      guard case .notRetained = error else { throw error }
-      // The log may begin right behind it.
-      guard sequence == end.sequence else { return nil }
-      return LogBase(origin: origin, position: end)
+    if try oldestSequence() <= sequence {
+      do throws(WALError) {
+        return LogBase(origin: origin, position: try feed.find(sequence).header.position)
+      } catch {
+        guard case .notRetained = error else { throw error }
+      }
     }
+    // The log may begin right behind it.
+    return sequence == end.sequence ? LogBase(origin: origin, position: end) : nil
   }
 }

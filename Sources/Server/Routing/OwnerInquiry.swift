@@ -23,9 +23,11 @@ struct OwnerInquiry: Sendable {
   func run() async -> String? {
     do {
       let points = try await points()
-      let answers = await askAll(points.first)
+      let (answers, failures) = await askAll(points.first)
       let leading = answers.filter { $0.report.isLeading }
-      guard let answer = leading.max(by: { $0.epoch < $1.epoch }) else { return nobody(answers) }
+      guard let answer = leading.max(by: { $0.epoch < $1.epoch }) else {
+        return nobody(answers, failures)
+      }
       var report = answer.report
       // Whoever leads in an earlier epoch does not know yet that it does not.
       if let later = answers.first(where: {
@@ -51,10 +53,12 @@ struct OwnerInquiry: Sendable {
     }
   }
 
-  private func nobody(_ answers: [Answer]) -> String {
+  private func nobody(_ answers: [Answer], _ failures: [String]) -> String {
     let names = nodes.map { "\($0)" }.joined(separator: ", ")
+    let why = failures.first.map { ": \($0)" } ?? ""
     return answers.isEmpty
-      ? "\(names) cannot be reached" : "no node that can be reached leads it, of \(names)"
+      ? "\(names) cannot be asked\(why)"
+      : "no node that can be asked leads it, of \(names)\(why)"
   }
 
   /// Those that may lead the shard, the one that is known to first.
@@ -102,11 +106,24 @@ struct OwnerInquiry: Sendable {
     var start: LogBase?
   }
 
-  /// What those say who answer.
-  private func askAll(_ point: LogBase?) async -> [Answer] {
-    await withTaskGroup(of: Answer?.self) { group in
-      for node in nodes { group.addTask { try? await ask(node, point, content: false) } }
-      return await group.reduce(into: []) { if let answer = $1 { $0.append(answer) } }
+  /// What those say who answer, and why the others do not.
+  private func askAll(_ point: LogBase?) async -> (answers: [Answer], failures: [String]) {
+    await withTaskGroup(of: Result<Answer, any Error>.self) { group in
+      for node in nodes {
+        group.addTask {
+          do {
+            return .success(try await ask(node, point, content: false))
+          } catch {
+            return .failure(error)
+          }
+        }
+      }
+      return await group.reduce(into: ([], [])) { found, result in
+        switch result {
+        case .success(let answer): found.answers.append(answer)
+        case .failure(let error): found.failures.append("\(error)")
+        }
+      }
     }
   }
 
