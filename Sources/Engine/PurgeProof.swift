@@ -94,9 +94,11 @@ public struct PurgeProof: Sendable {
     )
   }
 
-  private func isSame(_ owners: (content: ShardContent, evidence: HistoryEvidence)?) -> Bool {
-    guard let owners, owners.evidence.isProof || owners.evidence == .epochs else { return false }
-    return owners.content.keys == content.keys && owners.content.digest == content.digest
+  private func isSame(_ owners: (ShardContent, HistoryEvidence)?) -> Bool {
+    guard let (theirs, evidence) = owners, evidence.isProof || evidence == .epochs else {
+      return false
+    }
+    return theirs.keys == content.keys && theirs.digest == content.digest
   }
 
   private func obstacle(_ report: Report) -> String? {

@@ -118,12 +118,14 @@ struct OwnerInquiry: Sendable {
           }
         }
       }
-      return await group.reduce(into: ([], [])) { found, result in
+      var found: (answers: [Answer], failures: [String]) = ([], [])
+      for await result in group {
         switch result {
         case .success(let answer): found.answers.append(answer)
         case .failure(let error): found.failures.append("\(error)")
         }
       }
+      return found
     }
   }
 
