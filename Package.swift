@@ -72,6 +72,9 @@ let package = Package(
     .executableTarget(
       name: "request-cost", dependencies: ["Server", logging], path: "Benchmarks/request-cost"),
     .executableTarget(
+      name: "purge-locks", dependencies: ["Engine", "Sharding", "WAL"],
+      path: "Benchmarks/purge-locks"),
+    .executableTarget(
       name: "log-writer", dependencies: ["WAL"], path: "Tests/log-writer"),
     .target(
       name: "SimulatedDisk", dependencies: ["WAL", "CChecksum"], path: "Tests/SimulatedDisk"),

@@ -111,11 +111,15 @@ struct Arena: ~Copyable {
 
   /// Moves what lives out of the chunks that are mostly dead, and gives them back.
   ///
-  /// - Parameter moved: called for each entry that was moved, with where it was and is; the
-  ///   references to it are the caller's to change.
+  /// - Parameters:
+  ///   - most: so many chunks at most.
+  ///   - moved: called for each entry that was moved, with where it was and is; the references to it are
+  ///     the caller's to change.
   @inline(__always)
-  mutating func clean(moved: (Entry, _ old: UInt32, _ new: UInt32) -> Void) {
-    while let number = toClean.popLast() {
+  mutating func clean(chunks most: Int, moved: (Entry, _ old: UInt32, _ new: UInt32) -> Void) {
+    var left = most
+    while left > 0, let number = toClean.popLast() {
+      left -= 1
       let chunk = chunks[number]
       Self.forEachLive(in: chunk) { entry in
         let bytes = entry.bytes

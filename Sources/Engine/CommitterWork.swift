@@ -129,6 +129,8 @@ package struct CommitterWork: ~Copyable {
       outcome = .stopped
     } else if copies != nil {
       outcome = .readOnly
+    } else if request.kind == .purge {
+      if isOutdated(request, records, submission.versions) { outcome = .conditionFailed }
     } else if request.kind == .delete || request.condition != .always {
       let key = Self.key(ofRecord: records)
       let state: KeyState?
@@ -163,6 +165,17 @@ package struct CommitterWork: ~Copyable {
     submission.requests[position].version = first + UInt64(request.recordCount) - 1
     pending.append(Pending(submission: number, request: position))
     if tracksKeys { track(records, request, first: first) }
+  }
+
+  /// Whether something that a purge would remove has been written since it was checked. What stands
+  /// before the purge is applied.
+  private func isOutdated(
+    _ request: WriteRequest, _ records: UnsafeRawBufferPointer, _ versions: [UInt64]
+  ) -> Bool {
+    guard case .versions(let checked) = request.condition.ifMatch else { return false }
+    let record = Self.parse(records.bytes, at: 0)
+    let range = Index.range(UnsafeRawBufferPointer(rebasing: records[record.value]))
+    return index.hasForeign(to: range, above: versions[checked.lowerBound])
   }
 
   private func hasMemory(for records: UnsafeRawBufferPointer) -> Bool {

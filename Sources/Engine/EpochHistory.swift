@@ -45,6 +45,12 @@ public final class EpochHistory: Sendable {
     }
   }
 
+  /// Whether no epoch has begun behind that point: two logs that were one up to there are not told apart
+  /// until one has.
+  package func isUndivided(since point: LogPosition) -> Bool {
+    last.map { $0.firstSequence <= point.sequence } ?? true
+  }
+
   package func begin(_ epoch: Epoch, at firstSequence: UInt64) {
     starts.withLock { starts in
       precondition(starts.last.map { $0.epoch < epoch && $0.firstSequence < firstSequence } ?? true)

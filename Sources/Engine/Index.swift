@@ -6,7 +6,8 @@ import WAL
 ///
 /// Keys are ordered by the bit-reversed low bits of their shard hash, and the bits above the shard's
 /// own say which of 256 stripes a key is in: shard i of 2^k is a contiguous range of the order, and
-/// when the shards are doubled each half has whole stripes.
+/// when the shards are doubled each half has whole stripes. So an index whose keys are to be purged is
+/// made for the number of shards that they are still of.
 ///
 /// Readers on any thread take a stripe's lock for as long as they copy. One thread writes.
 /// `@unchecked Sendable`: the stripes are made in `init` and freed in `deinit`, and what is in them
@@ -23,6 +24,8 @@ public final class Index: @unchecked Sendable {
   }
 
   private let stripes: UnsafeMutablePointer<LockedStripe>
+  /// Where a stripe counts as full.
+  let stripeBytesMax: Int
   public let hasher: KeyHasher
   /// The bits of the shard hash that are the same in all keys of this shard.
   private let shardBits: UInt64
@@ -45,6 +48,7 @@ public final class Index: @unchecked Sendable {
   /// - Parameter stripeBytesMax: where a stripe counts as full.
   package init(hasher: KeyHasher, shardCount: UInt32, stripeBytesMax: Int = 28 << 30) {
     self.hasher = hasher
+    self.stripeBytesMax = stripeBytesMax
     shardBits = UInt64(shardCount.trailingZeroBitCount)
     stripes = .allocate(capacity: Self.stripeCount)
     for index in 0..<Self.stripeCount {
@@ -210,8 +214,13 @@ public final class Index: @unchecked Sendable {
     ofStripe number: Int, from start: UInt64, slots: Int, into run: inout KeyRun
   ) -> UInt64? {
     stripes[number].stripe.withLock { stripe in
-      stripe.forEachKey(from: start, slots: slots) { run.append($0) }
+      stripe.forEachEntry(from: start, slots: slots) { run.append($0.key) }
     }
+  }
+
+  /// Calls `body` with a stripe, under its lock, to look at it.
+  func look<R>(stripe number: Int, _ body: (borrowing Stripe) -> R) -> R {
+    stripes[number].stripe.withLock { body($0) }
   }
 
   /// Calls `body` while the writer can neither create nor remove the key.
@@ -312,30 +321,6 @@ public final class Index: @unchecked Sendable {
     }
     if isGone, directory.isTracking { directory.remove(key) }
     return isRemoved
-  }
-
-  /// Removes the keys that do not belong to that shard by that hash, which need not be this index's:
-  /// what a purge in the log does must not depend on how the log is read.
-  ///
-  /// - Returns: how many.
-  package func purge(keeping range: ShardRange, by hash: ShardHash) -> Int {
-    guard range.count > 1 else { return 0 }
-    let isOwn = hash == hasher.kind
-    var removed = 0
-    var tracked = KeyRun()
-    for index in 0..<Self.stripeCount {
-      removed += change(stripe: index) { stripe in
-        let isTracking = directory.isTracking
-        return stripe.removeAll(hasher: hasher) { key, own in
-          let isForeign = !range.contains(isOwn ? own.shard : hash(key))
-          if isForeign, isTracking { tracked.append(key) }
-          return isForeign
-        }
-      }
-      directory.remove(tracked)
-      tracked.removeAll()
-    }
-    return removed
   }
 
   @inline(__always)

@@ -47,7 +47,7 @@ extension Index {
     }
   }
 
-  private static func range(_ content: UnsafeRawBufferPointer) -> ShardRange {
+  static func range(_ content: UnsafeRawBufferPointer) -> ShardRange {
     do {
       return try ShardRange(parsing: content.bytes)
     } catch {

@@ -73,6 +73,8 @@ public final class Store: Sendable {
   /// True when what this start found may be less than what this node has acknowledged, and no epoch was
   /// begun for that yet: as a copy it waits for one.
   public let owesEpoch: Bool
+  /// Where the history was when the directory became this shard; nil where it has always been it.
+  package let shardStart: ShardStart?
   public let snapshots: Snapshotter
   /// What the frames of the log say that a quorum has confirmed, as of the start: it is true for whoever has
   /// this history.
@@ -90,7 +92,8 @@ public final class Store: Sendable {
   /// the committer.
   ///
   /// A log that was cut, or not closed in order under a relaxed policy, begins a new epoch: there is
-  /// nobody else here to ask for what it may have lost.
+  /// nobody else here to ask for what it may have lost. So does one that has become another shard, of which
+  /// there may be a copy elsewhere that has become the rest.
   ///
   /// - Throws: `locked`, `damaged`, `cancelled`, `setting` for a directory of another shard or one that was
   ///   not finished, or that of a system call. Nothing is left running then.
@@ -98,15 +101,15 @@ public final class Store: Sendable {
     _ options: StoreOptions, observer: (any CommitterObserver)? = nil,
     snapshotObserver: (any SnapshotObserver)? = nil
   ) throws(WALError) -> Store {
-    let start = options.clock.monotonicNanoseconds()
+    let begun = options.clock.monotonicNanoseconds()
     try makeDirectory(options)
     let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
     let rewound = try HistoryRewind(options.dataDirectory, fileSystem: options.fileSystem).resume()
-    let claim = try ShardClaim(options)
+    var claim = try ShardClaim(options)
     let directory = SnapshotDirectory(options.dataDirectory, fileSystem: options.fileSystem)
     try directory.prepare()
     let base = try SnapshotBase.load(
-      directory, hash: options.hash, shardCount: options.shardCount,
+      directory, hash: options.hash, shardCount: claim.heldCount,
       threads: options.usesThreads ? processorCount() : 1, clock: options.clock,
       progress: options.progress)
     let index = base.index
@@ -142,9 +145,11 @@ public final class Store: Sendable {
       // The log's first record, which this start wrote.
       epochs.begin(log.epoch, at: log.position.sequence)
     }
-    if log.owesEpoch, !options.isCopy {
+    let start = try claim.settle(LogBase(origin: log.origin, position: log.position), index)
+    let isUndivided = start.map { epochs.isUndivided(since: $0.point.position) } ?? false
+    if log.owesEpoch || isUndivided, !options.isCopy {
       let new = Epoch(number: log.epoch.number + 1, node: options.node)
-      let position = try log.startEpoch(new, reason: .recovered)
+      let position = try log.startEpoch(new, reason: log.owesEpoch ? .recovered : .handoff)
       epochs.begin(new, at: position.sequence)
     }
     // What this start wrote is part of the log's time, too.
@@ -153,14 +158,13 @@ public final class Store: Sendable {
     var report = StoreReport(log: recovery, digestMismatches: replay.digestMismatches)
     if let file = base.file { report.snapshot = (SnapshotInfo(file), base.seconds) }
     report.badSnapshots = try base.putAway(logOptions.quarantineDirectory)
-    try claim.settle()
     report.rewound = rewound
     report.diverged = try SavedTails(options.dataDirectory, fileSystem: options.fileSystem).totals()
-    report.seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
+    report.seconds = Double(options.clock.monotonicNanoseconds() - begun) / 1e9
     return Store(
-      options: options, index: index, epochs: epochs, log: log, lock: lock, report: report,
-      confirmed: min(replay.confirmedSequence, log.position.sequence), snapshots: try base.whole(),
-      logOptions: logOptions, directory: directory,
+      options: options, shardStart: start, index: index, epochs: epochs, log: log, lock: lock,
+      report: report, confirmed: min(replay.confirmedSequence, log.position.sequence),
+      snapshots: try base.whole(), logOptions: logOptions, directory: directory,
       observer: observer, snapshotObserver: snapshotObserver)
   }
 
@@ -175,12 +179,14 @@ public final class Store: Sendable {
   }
 
   private init(
-    options: StoreOptions, index: Index, epochs: EpochHistory, log: sending LogWriter,
-    lock: DirectoryLock, report: StoreReport, confirmed: UInt64, snapshots found: [SnapshotInfo],
+    options: StoreOptions, shardStart: ShardStart?, index: Index, epochs: EpochHistory,
+    log: sending LogWriter, lock: DirectoryLock, report: StoreReport, confirmed: UInt64,
+    snapshots found: [SnapshotInfo],
     logOptions: LogOptions, directory: SnapshotDirectory,
     observer: (any CommitterObserver)?, snapshotObserver: (any SnapshotObserver)?
   ) {
     self.options = options
+    self.shardStart = shardStart
     self.index = index
     self.epochs = epochs
     self.report = report

@@ -1,3 +1,5 @@
+import WAL
+
 /// A 256th of the keys: an open-addressing table of references into an arena.
 ///
 /// Linear probing, at most four fifths full, deletion by shifting back (Knuth, The Art of Computer
@@ -17,6 +19,10 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   /// Keys that have an expiry.
   private(set) var expiringCount = 0
   private(set) var digest = Digest()
+  /// Of the keys' shard hashes.
+  private(set) var common = CommonBits()
+  /// No key has a higher version.
+  private(set) var highestVersion: UInt64 = 0
   /// Bytes of the values that are kept outside the arena.
   private var outsideBytes = 0
 
@@ -109,6 +115,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       }
       target = allocate(bytes, slot, hash)
       count += 1
+      common.add(hash.shard)
     } else {
       let old = UInt32(truncatingIfNeeded: content)
       let entry = arena.entry(old)
@@ -130,6 +137,7 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     target.write(key: key, value: value, large: large, version: version, expiry: expiry)
     outsideBytes += Entry.outsideBytes(value: value.count)
     digest.add(hash, version: version)
+    if version > highestVersion { highestVersion = version }
     if expiry != nil { expiringCount += 1 }
     clean(hasher)
     return isReplaced
@@ -203,6 +211,10 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     if entry.flags.contains(.expiry) { expiringCount -= 1 }
     let large = arena.free(reference)
     count -= 1
+    if count == 0 {
+      common = CommonBits()
+      highestVersion = 0
+    }
     // What follows the gap and was pushed past it moves into it.
     var gap = slot
     var later = slot
@@ -219,33 +231,6 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     return large
   }
 
-  /// Removes the keys that meet a condition.
-  ///
-  /// - Returns: how many.
-  mutating func removeAll(
-    hasher: KeyHasher, where condition: (UnsafeRawBufferPointer, KeyHash) -> Bool
-  ) -> Int {
-    var removed = 0
-    var slot = 0
-    while slot < capacity {
-      let content = slots[slot]
-      if content != 0 {
-        let key = arena.entry(UInt32(truncatingIfNeeded: content)).key
-        let hash = hasher(key)
-        if condition(key, hash) {
-          _ = remove(at: slot, hash)
-          removed += 1
-          // Another key may have moved here; one that wrapped around is met again, which is harmless.
-          continue
-        }
-      }
-      slot += 1
-    }
-    shrink()
-    clean(hasher)
-    return removed
-  }
-
   /// Calls `body` with every entry, in no order.
   func forEach(_ body: (Entry) -> Void) {
     for slot in 0..<capacity where slots[slot] != 0 {
@@ -253,13 +238,21 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// Calls `body` with the keys whose slot hashes are at least `start`, for about that many slots. What
+  /// Calls `body` with the entries whose slot hashes are at least `start`, for about that many slots. What
   /// the table does between two calls does not matter: a key's slot hash never changes, and the key
   /// is between its home and the next empty slot.
   ///
   /// - Returns: the slot hash from which on there are more slots; nil when there are none.
-  func forEachKey(
-    from start: UInt64, slots slotCount: Int, _ body: (UnsafeRawBufferPointer) -> Void
+  func forEachEntry(
+    from start: UInt64, slots slotCount: Int, _ body: (Entry) -> Void
+  ) -> UInt64? {
+    forEachSlot(from: start, slots: slotCount) {
+      body(arena.entry(UInt32(truncatingIfNeeded: $0)))
+    }
+  }
+
+  private func forEachSlot(
+    from start: UInt64, slots slotCount: Int, _ body: (UInt64) -> Void
   ) -> UInt64? {
     let first = home(UInt32(start))
     let last = first + slotCount
@@ -271,12 +264,44 @@ struct Stripe: ~Copyable, @unchecked Sendable {
       let slot = first + distance
       let content = slots[slot < capacity ? slot : slot - capacity]
       if content == 0, distance >= slotCount || slot >= capacity { break }
-      if content != 0, (start..<end).contains(content >> 32) {
-        body(arena.entry(UInt32(truncatingIfNeeded: content)).key)
-      }
+      if content != 0, (start..<end).contains(content >> 32) { body(content) }
       distance += 1
     }
     return isLast ? nil : end
+  }
+
+  /// Removes those of the entries that `forEachEntry` calls its body with that meet a condition. The
+  /// table stays as large as it is, and `cleanSome` may have work to do.
+  ///
+  /// - Parameters:
+  ///   - condition: gets a key and its shard hash.
+  ///   - removed: the keys' large values, to be freed when the lock is not held.
+  /// - Returns: as `forEachEntry`.
+  mutating func remove(
+    from start: UInt64, slots slotCount: Int, hasher: KeyHasher, removed: inout [LargeValue],
+    where condition: (UnsafeRawBufferPointer, _ shard: UInt64) -> Bool
+  ) -> UInt64? {
+    var found: [(content: UInt64, shard: UInt64)] = []
+    let next = forEachSlot(from: start, slots: slotCount) { content in
+      let key = arena.entry(UInt32(truncatingIfNeeded: content)).key
+      let shard = hasher.kind(key)
+      if condition(key, shard) { found.append((content, shard)) }
+    }
+    for (content, shard) in found {
+      let hash = KeyHash(shard: shard, slot: UInt32(content >> 32))
+      let slot = find(UInt32(truncatingIfNeeded: content), hash.slot)
+      if let large = remove(at: slot, hash) { removed.append(large) }
+    }
+    return next
+  }
+
+  /// Ends the removal of many keys.
+  ///
+  /// - Parameter range: all keys that are left are of it by this stripe's own hash; nil where that is
+  ///   not known.
+  mutating func endRemoval(keeping range: ShardRange?) {
+    shrink()
+    if let range, count > 0 { common.narrow(to: range) }
   }
 
   /// Gives memory back when less than an eighth of the table is used.
@@ -311,8 +336,16 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   @inline(__always)
   private mutating func clean(_ hasher: KeyHasher) {
     guard arena.needsCleaning else { return }
+    cleanSome(hasher, chunks: .max)
+  }
+
+  /// Whether `cleanSome` has work to do.
+  var needsCleaning: Bool { arena.needsCleaning }
+
+  /// Empties chunks of memory that are mostly dead, so many at most.
+  mutating func cleanSome(_ hasher: KeyHasher, chunks: Int) {
     var moves: [(slotHash: UInt32, old: UInt32, new: UInt32)] = []
-    arena.clean { moves.append((hasher($0.key).slot, $1, $2)) }
+    arena.clean(chunks: chunks) { moves.append((hasher($0.key).slot, $1, $2)) }
     for move in moves {
       slots[find(move.old, move.slotHash)] = UInt64(move.slotHash) << 32 | UInt64(move.new)
     }

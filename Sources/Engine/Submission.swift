@@ -152,8 +152,10 @@ public final class Submission: @unchecked Sendable {
     batchStart = nil
   }
 
-  /// - Precondition: the range is by a hash that there is.
-  public func purge(keeping range: ShardRange, token: UInt) {
+  /// - Parameter checkedThrough: the purge happens only if no key that it would remove was written behind
+  ///   that number; nil for in any case.
+  /// - Precondition: the range is by a hash that there is; with a number, by the index's own.
+  public func purge(keeping range: ShardRange, checkedThrough: UInt64? = nil, token: UInt) {
     precondition(batchStart == nil && ShardHash(rawValue: range.hash) != nil)
     let start = end
     let content = range.encoded
@@ -162,7 +164,10 @@ public final class Submission: @unchecked Sendable {
     }
     requests.append(
       WriteRequest(
-        kind: .purge, token: token, hasPuts: false, condition: .always,
+        kind: .purge, token: token, hasPuts: false,
+        condition: checkedThrough.map {
+          WriteCondition(ifMatch: .versions(add(versions: CollectionOfOne($0))))
+        } ?? .always,
         hash: KeyHash(shard: 0, slot: 0), records: start..<end, recordCount: 1))
   }
 

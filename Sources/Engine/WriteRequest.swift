@@ -99,6 +99,7 @@ public struct WriteRequest: Sendable {
 
   /// Whether it gives a key a value, and so takes memory.
   let hasPuts: Bool
+  /// Of a purge: the one version is the number behind which nothing that goes was written.
   let condition: WriteCondition
   /// Of the one key of a put or a delete.
   let hash: KeyHash

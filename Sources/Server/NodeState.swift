@@ -125,6 +125,17 @@ final class NodeState: Sendable {
 
   func endHandOver() { isHandingOver.store(false, ordering: .sequentiallyConsistent) }
 
+  private let isCheckingPurge = Atomic(false)
+
+  /// False where one is being checked already.
+  func beginPurgeCheck() -> Bool {
+    isCheckingPurge.compareExchange(
+      expected: false, desired: true, ordering: .sequentiallyConsistent
+    ).exchanged
+  }
+
+  func endPurgeCheck() { isCheckingPurge.store(false, ordering: .sequentiallyConsistent) }
+
   /// This node is a copy, and that is what keeps it up.
   func follow(_ follower: LogFollower?) { self.follower.withLock { $0 = follower } }
 

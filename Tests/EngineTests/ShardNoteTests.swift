@@ -51,6 +51,30 @@ struct ShardNoteTests {
     }
   }
 
+  @Test("says what the directory held before, and where its history was then")
+  func start() {
+    let text =
+      "2 of 4 fnv1-64 from 0 of 2 at 5fecdedd8c298c74 1-c69a7e52497fff40 205 81f4e6b1 8ee39098"
+    let point = LogBase(
+      origin: 0x5fec_dedd_8c29_8c74,
+      position: LogPosition(
+        epoch: Epoch(number: 1, node: 0xc69a_7e52_497f_ff40), sequence: 205, crc: 0x81f4_e6b1))
+    let note = ShardNote(
+      index: 2, count: 4, hash: .fnv1,
+      start: ShardStart(heldIndex: 0, heldCount: 2, point: point))
+    #expect(note.text == text && ShardNote(text) == note)
+    #expect(ShardNote("0 of 1 fnv1-64 598ac645") == ShardNote(index: 0, count: 1, hash: .fnv1))
+    // Every character counts, and none may be missing.
+    for position in text.indices {
+      var other = text
+      other.replaceSubrange(position...position, with: text[position] == "7" ? "6" : "7")
+      #expect(ShardNote(other) == nil, "\(other)")
+      other = text
+      other.remove(at: position)
+      #expect(ShardNote(other) == nil, "\(other)")
+    }
+  }
+
   @Test("is there before there is a log, and stays")
   func written() throws {
     #expect(try refusal(2, of: 4) == nil)
@@ -64,7 +88,10 @@ struct ShardNoteTests {
   func cut() throws {
     #expect(try refusal(1, of: 2) == nil)
     #expect(try refusal(3, of: 4) == nil)
-    #expect(note.hasPrefix("3 of 4 "))
+    // Its log's first record was there; no key was, so nothing of another shard can be.
+    #expect(note.hasPrefix("3 of 4 fnv1-64 from 1 of 2 at "))
+    #expect(try refusal(3, of: 4) == nil)
+    #expect(note.hasPrefix("3 of 4 fnv1-64 from 3 of 4 at "))
     #expect(
       try refusal(1, of: 2)
         == "/data: it holds shard 3 of 4 (fnv1-64), and does not serve as shard 1 of 2 (fnv1-64). Start "

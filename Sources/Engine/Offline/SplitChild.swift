@@ -47,7 +47,9 @@ struct SplitChild {
       shardIndex: shard.index, shardCount: shard.count,
       positions: [LogBase(origin: state.base.origin, position: end)],
       epochs: state.epochs + [EpochHistory.Start(epoch, at: first)])
-    try shard.write(in: draft.path, fileSystem: fileSystem)
+    var note = shard
+    note.start = ShardStart(heldIndex: shard.index, heldCount: shard.count, point: state.base)
+    try note.write(in: draft.path, fileSystem: fileSystem)
     snapshotPath = SnapshotDirectory(draft.path, fileSystem: fileSystem).path(of: end.sequence)
   }
 

@@ -12,6 +12,7 @@ struct SnapshotBase {
 
   /// Loads the newest snapshot that is whole.
   ///
+  /// - Parameter shardCount: of how many shards the keys are one's, or more.
   /// - Throws: `setting` when one is of a later version, or of other shards; `cancelled`; that of a system call.
   static func load(
     _ directory: SnapshotDirectory, hash: ShardHash, shardCount: UInt32, threads: Int,
@@ -31,7 +32,8 @@ struct SnapshotBase {
           throw .invalidFile(
             path: path, offset: 0, reason: "it is a snapshot up to \(file.header.sequence)")
         }
-        let index = Index(hash: hash, shardCount: shardCount)
+        let index = Index(
+          hash: hash, shardCount: min(shardCount.lowBit, file.commonShards.lowBit))
         try SnapshotLoad.run(file, into: index, threads: threads, progress: progress)
         let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
         return SnapshotBase(
@@ -91,4 +93,21 @@ struct SnapshotBase {
     }
     return found
   }
+}
+
+extension SnapshotFile {
+  /// The number of shards, a power of two, of one of which the first keys of all blocks are; where there
+  /// are too few blocks to tell, that of the header. A copy of another node's snapshot has keys of other
+  /// shards, too, where that has not been purged.
+  fileprivate var commonShards: UInt32 {
+    guard let first = footer.blocks.first, let last = footer.blocks.last, footer.blocks.count > 1
+    else { return header.shardCount }
+    let bits = (first.firstOrder.number ^ last.firstOrder.number).leadingZeroBitCount
+    return 1 << UInt32(min(bits, 31))
+  }
+}
+
+extension UInt32 {
+  /// The largest power of two that divides it.
+  fileprivate var lowBit: UInt32 { 1 << UInt32(trailingZeroBitCount) }
 }

@@ -89,6 +89,11 @@ extension LoopState {
       }
       node.dialect.writeDelete(isAbsent: true, error: nil, into: &body)
       return Answer(.notFound)
+    case .conditionFailed where route == .purge:
+      return refusal(
+        route, .conflict,
+        "purge refused: keys of other shards have been written since it was checked. Nothing was removed"
+      )
     case .conditionFailed:
       body.writeStaticString("{\"error\":\"the condition does not hold\"}")
       return Answer(.preconditionFailed, .json)

@@ -138,30 +138,4 @@ extension LoopState {
         status: .badRequest, reason: "line \(number): \(error.reason)")
     }
   }
-
-  /// `/purge`: removes the keys that belong to other shards.
-  func purge(_ query: Parameters, _ lane: StandardLane) -> Handling {
-    lane.isFor(.purge)
-    let isDry: Bool
-    switch query.text("dry_run") {
-    case nil, "false": isDry = false
-    case "true": isDry = true
-    default: return .now(badOption("dry_run must be true or false"))
-    }
-    if let force = query.text("force"), force != "true", force != "false" {
-      return .now(badOption("force must be true or false"))
-    }
-    if let answer = writeOptions(query, lane) { return .now(answer) }
-    let range = ShardRange(
-      hash: store.index.hasher.kind.rawValue, index: node.shard, count: node.shardCount)
-    // One shard owns every key: there is nothing to remove, and nothing to log.
-    guard !isDry, range.count > 1 else {
-      node.dialect.writePurge(error: nil, into: &body)
-      var answer = Answer(.ok)
-      answer.purged = store.index.countForeign(to: range)
-      return .now(answer)
-    }
-    gather(lane.quorum).purge(keeping: range, token: lane.token)
-    return .later
-  }
 }

@@ -30,7 +30,7 @@ extension LoopState {
     case localRead(key: ArraySlice<UInt8>)
     case entry(key: ArraySlice<UInt8>)
     case entries, batch
-    case status, health, ready, metrics, makeSnapshot, snapshot, repair, diverged
+    case status, health, ready, metrics, makeSnapshot, snapshot, repair, diverged, history
     case promote, promise, handOver, announce
     case watch, logStream, acknowledgement, position
     case replaced
@@ -56,6 +56,7 @@ extension LoopState {
       case Paths.snapshot: self = .snapshot
       case Paths.repair: self = .repair
       case Paths.diverged: self = .diverged
+      case Paths.history: self = .history
       case Paths.watch: self = .watch
       case Paths.logStream: self = .logStream
       case Paths.acknowledgement: self = .acknowledgement
@@ -74,7 +75,7 @@ extension LoopState {
     var allow: StaticString {
       switch self {
       case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch,
-        .logStream, .snapshot, .diverged, .position:
+        .logStream, .snapshot, .diverged, .position, .history:
         "GET, HEAD"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
@@ -104,7 +105,8 @@ extension LoopState {
         (.status, .HEAD), (.health, .GET), (.health, .HEAD), (.ready, .GET), (.ready, .HEAD),
         (.metrics, .GET), (.metrics, .HEAD), (.watch, .GET), (.watch, .HEAD),
         (.logStream, .GET), (.logStream, .HEAD), (.snapshot, .GET), (.snapshot, .HEAD),
-        (.diverged, .GET), (.diverged, .HEAD), (.position, .GET), (.position, .HEAD),
+        (.history, .GET), (.history, .HEAD), (.diverged, .GET), (.diverged, .HEAD),
+        (.position, .GET), (.position, .HEAD),
         (.set, .GET), (.set, .POST), (.set, .PUT),
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
@@ -138,6 +140,7 @@ extension LoopState {
     static let metrics = Array("/metrics".utf8)
     static let snapshot = Array("/snapshot".utf8)
     static let diverged = Array("/admin/diverged".utf8)
+    static let history = Array("/admin/history".utf8)
     static let makeSnapshot = Array("/admin/snapshot".utf8)
     static let promote = Array("/admin/promote".utf8)
     static let promise = Array("/admin/promise".utf8)
@@ -208,6 +211,7 @@ extension LoopState {
     case .snapshot: return snapshot(request, query, lane)
     case .repair: return repair(lane)
     case .diverged: return diverged(query, lane)
+    case .history: return history(query, lane)
     case .replaced:
       body.writeStaticString("gone: replicas follow the log, at /wal/stream")
       return .now(Answer(.gone))

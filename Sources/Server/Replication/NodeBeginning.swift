@@ -58,7 +58,8 @@ extension NodeLife {
     case .create:
       if let held { return try await lead(held, inNewEpoch: true) }
       return try await serve(try await open(.own))
-    case .lead(let inNewEpoch):
+    case .lead(let isNewEpochDue):
+      let inNewEpoch = isNewEpochDue || held!.store.owesShardEpoch
       if inNewEpoch, quorum > 1 { return try await stand(held!) }
       return try await lead(held!, inNewEpoch: inNewEpoch)
     case .fetch(let address, let standing):

@@ -254,7 +254,9 @@ final class NodeLife: Sendable {
     let store = state.store
     let reason: EpochChange.Reason =
       store.feed.end.sequence == 0
-      ? .created : store.epoch.node == succession.node ? .recovered : .promoted
+      ? .created
+      : store.owesShardEpoch
+        ? .handoff : store.epoch.node == succession.node ? .recovered : .promoted
     try store.lead(epoch: inNewEpoch ? store.epoch.number + 1 : nil, reason: reason)
     if inNewEpoch {
       logger.notice(
