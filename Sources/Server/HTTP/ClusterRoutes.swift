@@ -36,6 +36,10 @@ extension LoopState {
         return .now(answer)
       }
     }
+    guard !node.configuration.wasRemoved else {
+      body.writeStaticString("the configuration does not name this node any more")
+      return .now(Answer(.unavailable))
+    }
     body.writeStaticString("ready")
     return .now(Answer(.ok))
   }
@@ -229,6 +233,7 @@ struct NodeStatus: Encodable {
   let leader: Leader?
   let uptime_seconds: Double
   let version: String
+  let config_version: Int?
 
   init(_ state: NodeState) throws(WALError) {
     let store = state.store
@@ -270,6 +275,7 @@ struct NodeStatus: Encodable {
     }
     uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
     version = shiplogVersion
+    config_version = state.configVersion
   }
 }
 

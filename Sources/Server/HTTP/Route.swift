@@ -4,7 +4,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
   case status, position, health, ready, metrics, snapshot, snapshotFile, promote, announce, repair
-  case diverged
+  case diverged, config
   case other
 
   /// In metrics and logs.
@@ -37,6 +37,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .announce: "announce"
     case .repair: "repair"
     case .diverged: "diverged"
+    case .config: "config"
     case .other: "other"
     }
   }

@@ -34,6 +34,22 @@ final class Cluster: Sendable {
     state.withLock { $0.leaders[shard] = leader }
   }
 
+  /// Another configuration counts, of as many shards. Who leads a shard is still known where that node is
+  /// still of it.
+  func take(_ map: ShardMap) {
+    let configured = Self.leaders(map)
+    state.withLock { state in
+      guard map.version > state.map.version, map.shards.count == state.map.shards.count else {
+        return
+      }
+      state.map = map
+      for shard in configured.indices
+      where !map.shards[shard].nodes.contains("\(state.leaders[shard])") {
+        state.leaders[shard] = configured[shard]
+      }
+    }
+  }
+
   private static func leaders(_ map: ShardMap) -> [NodeAddress] {
     map.shards.map { address($0.nodes[0]) }
   }

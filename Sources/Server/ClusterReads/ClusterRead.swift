@@ -1,0 +1,159 @@
+import Client
+import NIOCore
+import NIOHTTP1
+
+/// A read that asks the shards of the cluster: this node for its own, of the others the leaders, each by
+/// its own rules.
+struct ClusterRead: Sendable {
+  /// Why there is no answer, which names the shard.
+  struct Refusal: Error, Sendable {
+    let status: Status
+    let reason: String
+  }
+
+  /// What an answer takes on top of what a shard may wait for.
+  private static let answerMilliseconds: Int64 = 5_000
+
+  let node: NodeState
+  let cluster: Cluster
+  /// For all that is asked.
+  let deadline: NIODeadline
+  /// Of the request, but for what is asked of a shard alone.
+  private let parameters: String
+  /// Bytes of answers that are held.
+  private let held = HeldAnswers()
+
+  /// - Parameter left: parameters that are not a shard's.
+  init(
+    node: NodeState, cluster: Cluster, _ query: Parameters, waitMilliseconds: UInt64,
+    without left: Set<String>
+  ) {
+    self.node = node
+    self.cluster = cluster
+    deadline =
+      .now() + .milliseconds(Int64(clamping: waitMilliseconds) + Self.answerMilliseconds)
+    parameters = query.items.compactMap { name, value in
+      left.contains(String(decoding: name, as: UTF8.self))
+        ? nil : "&\(PercentEncoding.encode(name))=\(PercentEncoding.encode(value))"
+    }.joined()
+  }
+
+  /// Asks a shard.
+  ///
+  /// - Parameter query: what is asked of it in particular.
+  func ask(_ shard: Int, _ query: String) async throws(Refusal) -> KVResponse {
+    let name = cluster.map.shards[shard].name
+    func refusal(_ status: Status, _ reason: String) -> Refusal {
+      Refusal(status: status, reason: "shard \(shard) (\(name)): \(reason)")
+    }
+    let address: NodeAddress
+    if shard == cluster.shard, let own = try? NodeAddress(parsing: node.address) {
+      address = own
+    } else {
+      address = cluster.leader(of: shard)
+    }
+    let answer: KVResponse
+    do {
+      answer = try await node.forwarder.pool.execute(
+        KVRequest(.GET, "/kv?\(query)\(parameters)"), on: address, deadline: deadline
+      ).get()
+    } catch {
+      throw refusal(.badGateway, "\(address) cannot be reached. \(error)")
+    }
+    guard answer.status == 200 else {
+      let said = ConfigurationSpread.reason(answer) ?? "it answers \(answer.status)"
+      let status: Status =
+        switch answer.status {
+        case 400: .badRequest
+        case 413: .contentTooLarge
+        case 503: .unavailable
+        default: .badGateway
+        }
+      throw refusal(status, "\(address): \(said)")
+    }
+    guard answer.headers.first(name: "X-KV-Shard") == "\(shard)" else {
+      throw refusal(
+        .badGateway, "\(address) is a node of another shard: it has another configuration")
+    }
+    guard held.add(answer.body.readableBytes, of: node) else {
+      throw Refusal(status: .unavailable, reason: "overloaded: too many answers wait")
+    }
+    return answer
+  }
+
+  /// What was held is not any more.
+  func end() { held.release(of: node) }
+
+  /// Asks several at once.
+  ///
+  /// - Parameter questions: a shard, and its query.
+  /// - Returns: in the order of the questions.
+  func ask(
+    _ questions: [(shard: Int, query: String)]
+  ) async throws(Refusal) -> [KVResponse] {
+    let found = await withTaskGroup(of: (Int, Result<KVResponse, Refusal>).self) { group in
+      for (index, question) in questions.enumerated() {
+        group.addTask {
+          do throws(Refusal) {
+            return (index, .success(try await ask(question.shard, question.query)))
+          } catch {
+            return (index, .failure(error))
+          }
+        }
+      }
+      var found = [Result<KVResponse, Refusal>?](repeating: nil, count: questions.count)
+      for await (index, result) in group { found[index] = result }
+      return found
+    }
+    var answers: [KVResponse] = []
+    for result in found { answers.append(try result!.get()) }
+    return answers
+  }
+}
+
+extension LoopState {
+  /// Sees to it that a read of the cluster is answered later.
+  ///
+  /// - Parameter body: runs off the loop.
+  func clusterRead(
+    _ read: ClusterRead, _ lane: StandardLane,
+    _ make: @escaping @Sendable (ClusterRead) async throws(ClusterRead.Refusal) -> ClusterAnswer
+  ) -> Handling {
+    if pages.count >= PageQueue.requestsMax { forgetLeft() }
+    guard pages.count < PageQueue.requestsMax, !isDraining else {
+      return .now(unavailable("overloaded: too many pages are being made"))
+    }
+    pages.making += 1
+    let promise = eventLoop.makePromise(of: Result<ClusterAnswer, ClusterRead.Refusal>.self)
+    promise.completeWithTask {
+      defer { read.end() }
+      do throws(ClusterRead.Refusal) {
+        return .success(try await make(read))
+      } catch {
+        return .failure(error)
+      }
+    }
+    promise.futureResult.assumeIsolated().whenSuccess { result in
+      self.pages.making -= 1
+      switch result {
+      case .success(let answer):
+        self.body = answer.body
+        var fields = [(name: Forwarder.hopsField, value: self.node.address)]
+        if let next = answer.next { fields.append((name: "X-KV-Next", value: next)) }
+        lane.deliver(.fields(Answer(.ok, .ndjson), fields))
+      case .failure(let refusal):
+        self.writeError(refusal.reason)
+        var answer = Answer(refusal.status, .json)
+        if refusal.status == .unavailable { answer.retryAfterSeconds = 1 }
+        lane.deliver(.now(answer))
+      }
+    }
+    return .later
+  }
+}
+
+/// What a read of the cluster has come to.
+struct ClusterAnswer: Sendable {
+  var body: ByteBuffer
+  var next: String?
+}
