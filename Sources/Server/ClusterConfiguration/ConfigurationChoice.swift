@@ -39,7 +39,8 @@ public struct ConfigurationChoice: Sendable {
       remark =
         "configuration: version \(map.version), of \(map.file)"
         + (file.version == stored.version
-          ? "" : "; \(isNewer ? "\(stored.file)" : "\(file.file)") is older, version "
+          ? ""
+          : "; \(isNewer ? "\(stored.file)" : "\(file.file)") is older, version "
             + "\(min(file.version, stored.version))")
     }
   }

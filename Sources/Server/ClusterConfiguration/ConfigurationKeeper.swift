@@ -100,7 +100,7 @@ public final class ConfigurationKeeper: Sendable {
   }
 
   /// Has the node begin anew where its place is another than it was begun with.
-  func settle() {
+  package func settle() {
     let (map, running, beginAnew) = state.withLock {
       ($0.current.map, $0.running, $0.beginAnew)
     }
@@ -192,9 +192,12 @@ public final class ConfigurationKeeper: Sendable {
   private func removalRefusal(
     _ node: NodeState?, _ running: Configuration.Place
   ) -> String? {
-    guard let node else { return "\(address) would be no node any more, and is starting: ask again" }
+    guard let node else {
+      return "\(address) would be no node any more, and is starting: ask again"
+    }
     guard node.isLeading else { return nil }
-    return "\(address) leads shard \(running.shardName.debugDescription), of which it would be no node any more: have another one lead first (kv promote --handover)"
+    return
+      "\(address) leads shard \(running.shardName.debugDescription), of which it would be no node any more: have another one lead first (kv promote --handover)"
   }
 
   /// Nil where nothing in the two is in the way.
@@ -259,7 +262,8 @@ extension Configuration {
   var isListed: Bool { members.isEmpty || members.contains { $0.id == id } }
 
   fileprivate var placeText: String {
-    let role = role == .leader ? "the configured leader" : isListed ? "a replica" : "one more replica"
+    let role =
+      role == .leader ? "the configured leader" : isListed ? "a replica" : "one more replica"
     return "\(role) of \(shardName.debugDescription)"
   }
 }

@@ -55,7 +55,8 @@ public struct ConfigurationPoll: Sendable {
         let check = answer.headers.first(name: Self.checkField),
         check != hexadecimal(own.check)
       else { return nil }
-      return "configuration: \(node) and this node, \(keeper.address), have version \(own.number), and what it "
+      return
+        "configuration: \(node) and this node, \(keeper.address), have version \(own.number), and what it "
         + "says differs: push one with a higher version (kv config push)"
     case 200:
       return await take(Array(answer.body.readableBytesView), from: node)
@@ -69,7 +70,8 @@ public struct ConfigurationPoll: Sendable {
         json: json, file: "the configuration of \(node)")
       switch verdict {
       case .taken:
-        keeper.logger.notice("configuration: version \(map.version), of \(node), counts from now on")
+        keeper.logger.notice(
+          "configuration: version \(map.version), of \(node), counts from now on")
         keeper.settle()
         return nil
       // Somebody was faster.

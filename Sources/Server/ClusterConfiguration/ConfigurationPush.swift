@@ -44,7 +44,8 @@ struct ConfigurationPush: Sendable {
     _ map: ShardMap, _ before: ShardMap
   ) async -> [(address: String, outcome: ConfigurationSpread.Outcome)] {
     var known: Set<String> = [keeper.address]
-    let others = passesOn ? (map.addresses + before.addresses).filter { known.insert($0).inserted } : []
+    let others =
+      passesOn ? (map.addresses + before.addresses).filter { known.insert($0).inserted } : []
     let spread = ConfigurationSpread(pool: keeper.pool, version: ConfigurationVersion(map))
     return [(keeper.address, .has)] + (await spread.tell(others))
   }

@@ -30,11 +30,13 @@ struct ShardLeaderCheck: Sendable {
     }
     let shard = "shard \(after.name.debugDescription)"
     guard let leader else {
-      return "nobody answers who leads \(shard), which would lose a node: have one that stays lead it first "
+      return
+        "nobody answers who leads \(shard), which would lose a node: have one that stays lead it first "
         + "(kv promote)"
     }
     guard after.nodes.contains(leader.address) else {
-      return "\(leader.address) leads \(shard), of which it would be no node any more: have another one lead "
+      return
+        "\(leader.address) leads \(shard), of which it would be no node any more: have another one lead "
         + "first (kv promote --handover)"
     }
     return nil

@@ -91,23 +91,34 @@ struct ClusterRead: Sendable {
   func ask(
     _ questions: [(shard: Int, query: String)]
   ) async throws(Refusal) -> [KVResponse] {
-    let found = await withTaskGroup(of: (Int, Result<KVResponse, Refusal>).self) { group in
+    var outcomes: [Int: Outcome] = [:]
+    await withTaskGroup(of: (Int, Outcome).self) { group in
       for (index, question) in questions.enumerated() {
-        group.addTask {
-          do throws(Refusal) {
-            return (index, .success(try await ask(question.shard, question.query)))
-          } catch {
-            return (index, .failure(error))
-          }
-        }
+        group.addTask { (index, await outcome(question.shard, question.query)) }
       }
-      var found = [Result<KVResponse, Refusal>?](repeating: nil, count: questions.count)
-      for await (index, result) in group { found[index] = result }
-      return found
+      while let (index, outcome) = await group.next() { outcomes[index] = outcome }
     }
     var answers: [KVResponse] = []
-    for result in found { answers.append(try result!.get()) }
+    for index in questions.indices {
+      switch outcomes[index]! {
+      case .answer(let answer): answers.append(answer)
+      case .refusal(let refusal): throw refusal
+      }
+    }
     return answers
+  }
+
+  private enum Outcome: Sendable {
+    case answer(KVResponse)
+    case refusal(Refusal)
+  }
+
+  private func outcome(_ shard: Int, _ query: String) async -> Outcome {
+    do throws(Refusal) {
+      return .answer(try await ask(shard, query))
+    } catch {
+      return .refusal(error)
+    }
   }
 }
 

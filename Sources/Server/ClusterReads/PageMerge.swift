@@ -26,6 +26,12 @@ package struct PageMerge {
     /// Percent-encoded; empty for its beginning.
     package let after: String
     package let limit: Int
+
+    package init(shard: Int, after: String, limit: Int) {
+      self.shard = shard
+      self.after = after
+      self.limit = limit
+    }
   }
 
   package struct Malformed: Error, CustomStringConvertible {

@@ -127,7 +127,8 @@ struct ConfiguredNode {
   var refusal: String? {
     let members = place.shard.nodes.count
     for (name, quorum) in [("write", writeQuorum), ("read", readQuorum)] where quorum > members {
-      return "a \(name) quorum of \(quorum): shard \(place.shard.name.debugDescription) has \(members) members"
+      return
+        "a \(name) quorum of \(quorum): shard \(place.shard.name.debugDescription) has \(members) members"
     }
     return nil
   }
