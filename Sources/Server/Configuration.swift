@@ -9,6 +9,23 @@ public enum DialectName: String, Sendable, CaseIterable {
   case plain
 }
 
+/// What becomes of a request that another node is to answer.
+public enum RoutingMode: String, Sendable, CaseIterable {
+  /// It is handed on.
+  case proxy
+  /// The client is told where to go.
+  case redirect
+}
+
+/// Which nodes of another shard answer reads.
+public enum ReadSource: String, Sendable, CaseIterable {
+  case leader
+  /// In turn; its leader where there is none.
+  case replicas
+  /// All in turn.
+  case any
+}
+
 /// Everything that one node is told at its start.
 public struct Configuration: Sendable {
   public var dataDirectory: String
@@ -44,6 +61,8 @@ public struct Configuration: Sendable {
   public var hash = ShardHash.fnv1
   /// All shards; nil for a node alone.
   public var map: ShardMap?
+  public var routing = RoutingMode.proxy
+  public var readFrom = ReadSource.leader
   /// The shard's configured nodes, its leader first; a replica that the configuration does not list is
   /// none of them. Empty for a node alone.
   public var members: [Member] = []

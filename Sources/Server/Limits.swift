@@ -43,6 +43,8 @@ public struct Limits: Sendable {
   public var answersBytesMax = 256 << 20
   /// Requests of one connection that wait for the committer.
   public var pendingWritesMax = 1_024
+  /// Requests of one connection that other nodes are answering.
+  public var relayedRequestsMax = 64
   /// Answers that one connection has not taken yet; above it nothing more is read from it.
   public var outputBytesMax = 256 << 10
   /// A connection on which nothing has begun.

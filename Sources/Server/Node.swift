@@ -142,7 +142,8 @@ public final class Node: Sendable {
     // Whatever became of the connections: the log is closed in order.
     let state = state
     try state?.store.close()
-    await forwarder.close(within: configuration.limits.drainSeconds)
+    // Every client is answered: what is under way is for nobody.
+    await forwarder.close(within: 1)
     try drained.get()
     state?.feedReaders.stop()
     try await listener.stop()

@@ -30,6 +30,7 @@ final class NodeState: Sendable {
   let forwarder: Forwarder
   /// Nil for a node alone.
   let cluster: Cluster?
+  let leaderSearch: LeaderSearch?
   /// It may have acknowledged what it does not have any more, and has not been up to date with a leader
   /// since: its log was cut, or its directory was empty.
   let lacks: Atomic<Bool>
@@ -66,8 +67,11 @@ final class NodeState: Sendable {
     lacksSomething: Bool = false, feedReaders: FeedReaders = FeedReaders()
   ) {
     self.peers = peers
-    self.forwarder = forwarder ?? Forwarder(address: address)
-    cluster = configuration.map.map { Cluster($0, shard: Int(configuration.shardIndex)) }
+    let forwarder = forwarder ?? Forwarder(address: address)
+    self.forwarder = forwarder
+    let cluster = configuration.map.map { Cluster($0, shard: Int(configuration.shardIndex)) }
+    self.cluster = cluster
+    leaderSearch = cluster.map { LeaderSearch($0, forwarder.ownPool) }
     self.configuration = configuration
     self.store = store
     self.metrics = metrics

@@ -22,6 +22,9 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
   let connections = Atomic(0)
   let connectionsAccepted: Counter
   let connectionsRefused: Counter
+  /// Requests that were handed on to another node, and those that it gave no answer to.
+  let forwarded: Counter
+  let forwardFailures: Counter
   private let stateMismatches: Counter
 
   init(logger: Logger, onFailure: @escaping @Sendable (WALError) -> Void) {
@@ -42,6 +45,8 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     snapshotTime = Timer(
       label: "shiplog_snapshot_seconds", preferredDisplayUnit: .seconds, factory: registry)
     connectionsAccepted = Counter(label: "shiplog_connections_accepted_total", factory: registry)
+    forwarded = Counter(label: "shiplog_forwarded_requests_total", factory: registry)
+    forwardFailures = Counter(label: "shiplog_forward_failures_total", factory: registry)
     stateMismatches = Counter(label: "shiplog_state_mismatches_total", factory: registry)
     connectionsRefused = Counter(label: "shiplog_connections_refused_total", factory: registry)
     describe()
@@ -53,6 +58,11 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     registry.describe(
       "shiplog_request_seconds",
       "From a request's head, or the read that brought it, to its answer, by route.")
+    registry.describe(
+      "shiplog_forwarded_requests_total", "Requests handed on to nodes of other shards.")
+    registry.describe(
+      "shiplog_forward_failures_total",
+      "Of these, how often a node gave no answer. Some were answered by the next one.")
     registry.describe("shiplog_frame_records", "Records that shared one commit.")
     registry.describe("shiplog_frame_bytes", "Bytes of the records that shared one commit.")
     registry.describe(

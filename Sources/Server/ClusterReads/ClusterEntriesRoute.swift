@@ -16,14 +16,6 @@ extension LoopState {
     }
   }
 
-  /// Of a key that belongs to another shard; nil where it is this node's.
-  func foreignShard(of key: [UInt8]) -> Int? {
-    guard node.cluster != nil, node.shardCount > 1 else { return nil }
-    let hash = key.withUnsafeBytes { node.configuration.hash($0) }
-    let shard = hash % UInt64(node.shardCount)
-    return shard == UInt64(node.shard) ? nil : Int(shard)
-  }
-
   func writeForeign(_ key: [UInt8], _ shard: Int) {
     body.writeStaticString("{\"error\":\"key of another shard\",")
     key.withUnsafeBytes { JSONText.writeMember("key", $0, into: &body) }

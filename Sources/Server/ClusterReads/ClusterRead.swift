@@ -1,6 +1,6 @@
 import Client
 import NIOCore
-import NIOHTTP1
+import NIOPosix
 
 /// A read that asks the shards of the cluster: this node for its own, of the others the leaders, each by
 /// its own rules.
@@ -46,30 +46,16 @@ struct ClusterRead: Sendable {
     func refusal(_ status: Status, _ reason: String) -> Refusal {
       Refusal(status: status, reason: "shard \(shard) (\(name)): \(reason)")
     }
-    let address: NodeAddress
-    if shard == cluster.shard, let own = try? NodeAddress(parsing: node.address) {
-      address = own
-    } else {
-      address = cluster.leader(of: shard)
-    }
+    let (address, reply) = await reply(of: shard, to: query)
     let answer: KVResponse
-    do {
-      answer = try await node.forwarder.pool.execute(
-        KVRequest(.GET, "/kv?\(query)\(parameters)"), on: address, deadline: deadline
-      ).get()
-    } catch {
-      throw refusal(.badGateway, "\(address) cannot be reached. \(error)")
+    switch reply {
+    case .answer(let given): answer = given
+    case .failure(let reason):
+      throw refusal(.badGateway, "\(address) cannot be reached. \(reason)")
     }
     guard answer.status == 200 else {
       let said = ConfigurationSpread.reason(answer) ?? "it answers \(answer.status)"
-      let status: Status =
-        switch answer.status {
-        case 400: .badRequest
-        case 413: .contentTooLarge
-        case 503: .unavailable
-        default: .badGateway
-        }
-      throw refusal(status, "\(address): \(said)")
+      throw refusal(Self.status(of: answer), "\(address): \(said)")
     }
     guard answer.headers.first(name: "X-KV-Shard") == "\(shard)" else {
       throw refusal(
@@ -79,6 +65,65 @@ struct ClusterRead: Sendable {
       throw Refusal(status: .unavailable, reason: "overloaded: too many answers wait")
     }
     return answer
+  }
+
+  private static func status(of answer: KVResponse) -> Status {
+    switch answer.status {
+    case 400: .badRequest
+    case 413: .contentTooLarge
+    case 503: .unavailable
+    default: .badGateway
+    }
+  }
+
+  /// What a node has said.
+  private enum Reply: Sendable {
+    case answer(KVResponse)
+    case failure(String)
+
+    /// Whether somebody else is to be asked.
+    var isMisdirected: Bool {
+      switch self {
+      case .answer(let answer): isMisdirection(answer.status, isRead: true)
+      case .failure: true
+      }
+    }
+  }
+
+  /// The reply of the node that reads of a shard are for, or of whoever leads it by now.
+  private func reply(of shard: Int, to query: String) async -> (NodeAddress, Reply) {
+    let isOwn = shard == cluster.shard
+    let source = node.configuration.readFrom
+    var address = cluster.reader(of: shard, source)
+    if isOwn, let own = try? NodeAddress(parsing: node.address) { address = own }
+    var request = KVRequest(.GET, "/kv?\(query)\(parameters)")
+    if !isOwn, source == .leader {
+      request.headers.add(name: Errand.sourceField, value: "leader")
+    }
+    var attempts = 1
+    while true {
+      let reply = await reply(to: request, address)
+      if case .failure = reply { cluster.noteFailure(of: address, in: shard) }
+      guard !isOwn, reply.isMisdirected, attempts < Errand.attemptsMax,
+        let leader = await leader(of: shard)
+      else { return (address, reply) }
+      address = leader
+      attempts += 1
+    }
+  }
+
+  private func reply(to request: KVRequest, _ address: NodeAddress) async -> Reply {
+    do {
+      return .answer(
+        try await node.forwarder.pool.execute(request, on: address, deadline: deadline).get())
+    } catch {
+      return .failure("\(error)")
+    }
+  }
+
+  private func leader(of shard: Int) async -> NodeAddress? {
+    let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    return try? await node.leaderSearch?.find(shard, on: eventLoop).get()
   }
 
   /// What was held is not any more.

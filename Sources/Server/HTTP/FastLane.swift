@@ -1,3 +1,4 @@
+import Client
 import Engine
 import NIOCore
 
@@ -45,6 +46,15 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   /// Of all of them.
   private var waitingQuorum = WriteQuorum.alone
   private var large: LargeBody?
+  /// Requests that other nodes answer, and of these the first that is not answered.
+  private var relayedCount: UInt64 = 0
+  private var relayedFirst: UInt64 = 0
+  /// Answers of theirs that came before the one of the first.
+  private var early: [UInt64: (bytes: ByteBuffer, charge: Int)] = [:]
+  /// What those in `output` count for in the node's bound on answers.
+  private var relayedCharge = 0
+  /// By which those go that are on their way; nil where they are reads, in whatever order they come.
+  private var relay: RelayLink?
   /// What was read, and is told once it is confirmed.
   private var unconfirmed: Unconfirmed?
   private var now = NIODeadline.now()
@@ -64,7 +74,10 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   private var waitingCount: Int { waiting.count - waitingStart }
   /// Nothing that was asked for is still to be answered.
-  private var isSettled: Bool { waitingCount == 0 && unconfirmed == nil }
+  private var isSettled: Bool { isSettledHere && relayedOpen == 0 }
+  /// Nothing of it by this node.
+  private var isSettledHere: Bool { waitingCount == 0 && unconfirmed == nil }
+  private var relayedOpen: Int { Int(relayedCount - relayedFirst) }
   private var bodyBytesMax: Int { min(FastRequest.bodyBytesMax, loop.limits.valueBytesMax) }
 
   // MARK: - Events
@@ -89,6 +102,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     releaseInput()
     large = nil
     unconfirmed = nil
+    dropRelayed()
     context.fireChannelInactive()
   }
 
@@ -212,9 +226,14 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     case .incomplete: return .incomplete
     case .unusual: return .unusual
     case .request(let request):
+      if loop.shardCount > 1, request.route != .acknowledgement, request.route != .localRead {
+        guard let key = key(of: request, bytes) else { return .unusual }
+        if let shard = loop.foreignShard(key) { return passOn(request, bytes, shard) }
+      }
+      guard relayedOpen == 0 else { return .held }
       switch request.route {
       case .classicSet, .restPut, .classicDelete, .restDelete:
-        guard !loop.holdsWrites else { return .unusual }
+        guard !loop.holdsWrites, !loop.redirectsWrites else { return .unusual }
         let quorum = loop.quorum(of: request)
         // Where they are too few the standard pipeline says so.
         guard let quorum else { return .unusual }
@@ -235,10 +254,17 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
       default:
         guard isSettled else { return .held }
         // The standard pipeline asks the others.
-        guard loop.readsAlone || request.route == .localRead else { return .unusual }
+        guard request.route == .localRead || loop.readsAlone && isForHere(request) else {
+          return .unusual
+        }
         return read(request, bytes)
       }
     }
+  }
+
+  /// Whether this node may answer the read: the standard pipeline says who may.
+  private func isForHere(_ request: FastRequest) -> Bool {
+    !request.isForLeader || loop.node.isLeading
   }
 
   private func read(_ request: FastRequest, _ bytes: UnsafeRawBufferPointer) -> Step {
@@ -367,6 +393,106 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     return count.map { UnsafeRawBufferPointer(rebasing: room[..<$0]) }
   }
 
+  // MARK: - Requests for other nodes
+
+  /// Hands a request for another shard on.
+  private func passOn(
+    _ request: FastRequest, _ bytes: UnsafeRawBufferPointer, _ shard: Int
+  ) -> Step {
+    // The standard pipeline does what is rare.
+    guard loop.node.configuration.routing == .proxy, request.keepsAlive, !loop.isDraining,
+      request.hops < Forwarder.hopsMax
+    else { return .unusual }
+    let isRead = request.route.isRead
+    guard isSettledHere, relayedOpen < loop.limits.relayedRequestsMax else { return .held }
+    if relayedOpen > 0 {
+      // The next one may not overtake a write, and none of them another's.
+      guard isRead == (relay == nil), relay?.isRetired != true else { return .held }
+    }
+    let kind = Relays.Kind(
+      purpose: isRead ? .read : request.members == 0 ? .write : .quorumWrite, hops: request.hops)
+    if let relay, relayedOpen > 0, !relay.takes(kind, shard, of: loop) { return .held }
+    let relayed = RelayedRequest(
+      lane: self, number: relayedCount, route: request.route, kind: kind, isHead: request.isHead,
+      shard: shard, start: now)
+    let whole = UnsafeRawBufferPointer(rebasing: bytes[..<request.end])
+    guard
+      let link = loop.relays.send(
+        relayed, whole, headBytes: request.headEnd, by: relayedOpen > 0 ? relay : nil)
+    else {
+      guard isSettled else { return .held }
+      let refusal = loop.overloaded(request.route)
+      answer(refusal, keepsAlive: true, isHead: request.isHead)
+      loop.requestMetrics.answered(request.route, refusal.status, since: now)
+      return .done(bytes: request.end)
+    }
+    relayedCount += 1
+    relay = isRead ? nil : link
+    return .done(bytes: request.end)
+  }
+
+  /// Another node has answered.
+  ///
+  /// - Parameters:
+  ///   - bytes: the answer, of which `head` is the head.
+  ///   - charge: what it counts for in the node's bound, which this lane releases.
+  func relayed(
+    _ request: RelayedRequest, _ head: RelayedHead, _ bytes: UnsafeRawBufferPointer, charge: Int
+  ) {
+    let status = Status(code: head.status, reason: "")
+    loop.requestMetrics.answered(request.route, status, since: request.start)
+    guard context != nil else { return loop.node.releaseAnswer(charge) }
+    take(request.number, charge: charge) { output in
+      head.write(bytes, into: &output)
+      output.writeBytes(loop.forwardedBy)
+      if isClosing { output.writeStaticString("Connection: close\r\n") }
+      output.writeStaticString("\r\n")
+      output.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[head.headBytes...]))
+    }
+  }
+
+  /// No node has, or what it did is not known.
+  func relayFailed(_ request: RelayedRequest, _ node: NodeAddress, _ error: KVClientError) {
+    let answer = loop.unreachable(node, error, isRead: request.isRead)
+    loop.requestMetrics.answered(request.route, answer.status, since: request.start)
+    guard context != nil else { return loop.body.clear() }
+    take(request.number) { output in
+      var answer = answer
+      answer.closes = isClosing
+      loop.encoder.writeHead(answer, bodyBytes: loop.body.readableBytes, into: &output)
+      if !request.isHead { output.writeImmutableBuffer(loop.body) }
+    }
+    loop.body.clear()
+  }
+
+  /// Adds the answer to a request that was handed on, in the order of the requests.
+  private func take(_ number: UInt64, charge: Int = 0, _ write: (inout ByteBuffer) -> Void) {
+    guard number == relayedFirst else {
+      var bytes = ByteBuffer()
+      write(&bytes)
+      early[number] = (bytes, charge)
+      return
+    }
+    relayedFirst += 1
+    relayedCharge += charge
+    // The last of those that are in progress says so: nothing may follow it.
+    if loop.isDraining, relayedOpen == 0 { isClosing = true }
+    write(&output)
+    while !early.isEmpty, let next = early.removeValue(forKey: relayedFirst) {
+      relayedFirst += 1
+      relayedCharge += next.charge
+      output.writeImmutableBuffer(next.bytes)
+    }
+  }
+
+  /// The client is gone.
+  private func dropRelayed() {
+    loop.node.releaseAnswer(early.values.reduce(relayedCharge) { $0 + $1.charge })
+    relayedCharge = 0
+    early = [:]
+    relay = nil
+  }
+
   // MARK: - Answers
 
   /// Adds an answer whose body is the loop's.
@@ -437,7 +563,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     if output.readableBytes > 0 {
       var bytes = ByteBuffer()
       swap(&bytes, &output)
-      context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+      context.writeAndFlush(wrapOutboundOut(bytes), promise: releaseOfCharge())
       // Writing can lead back here. If it has not, the storage is used again: when all of it is
       // written nobody else has it.
       if output.readableBytes == 0, bytes.capacity <= 16 << 10 {
@@ -445,6 +571,16 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
         output.clear()
       }
     }
+  }
+
+  /// What happens once the client has taken what counts in the node's bound; nil where nothing does.
+  private func releaseOfCharge() -> EventLoopPromise<Void>? {
+    guard relayedCharge > 0 else { return nil }
+    let (node, charge) = (loop.node, relayedCharge)
+    relayedCharge = 0
+    let promise = loop.eventLoop.makePromise(of: Void.self)
+    promise.futureResult.whenComplete { _ in node.releaseAnswer(charge) }
+    return promise
   }
 
   private func finishIfDone() {
@@ -466,7 +602,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     guard !isFinished else { return }
     let wasInRequest = isInRequest
     isInRequest = false
-    if waitingCount > 0 || unconfirmed != nil {
+    if !isSettled {
       deadline = .distantFuture
     } else if large != nil || isHeld {
       deadline = now + .seconds(Int64(loop.limits.answerSeconds))

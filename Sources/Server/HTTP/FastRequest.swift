@@ -34,8 +34,15 @@ package struct FastRequest: Equatable {
   package var isQuery: Bool
   package var isHead = false
   package var keepsAlive = true
+  /// Nodes that it has come through.
+  package var hops: UInt8 = 0
+  /// Only the shard's leader is to answer it.
+  package var isForLeader = false
   /// Where the next request begins.
   package var end: Int
+
+  /// Where its head ends, with the empty line.
+  var headEnd: Int { route == .restPut ? value.lowerBound : end }
 
   /// Looks at the first request in `bytes`.
   ///
@@ -258,6 +265,11 @@ package struct FastRequest: Equatable {
         guard skip("\r\n") else { return nil }
         switch meaning {
         case .ignored, .unusual: break
+        case .forwardedBy:
+          let nodes = 1 + bytes[value].count { $0 == UInt8(ascii: ",") }
+          request.hops = UInt8(clamping: Int(request.hops) + nodes)
+        case .readFrom:
+          if isEqual(value, "leader") { request.isForLeader = true }
         case .host:
           guard bytes[value].allSatisfy(HeaderBytes.isHost) else { return nil }
           hosts += 1
@@ -292,7 +304,7 @@ package struct FastRequest: Equatable {
     }
 
     private enum Meaning {
-      case ignored, unusual, host, contentLength, connection
+      case ignored, unusual, host, contentLength, connection, forwardedBy, readFrom
     }
 
     /// Told by length and letters; what may change what a request means is unusual.
@@ -309,9 +321,15 @@ package struct FastRequest: Equatable {
       case 13:
         return isEqual(name, "if-none-match") || isEqual(name, "content-range")
           ? .unusual : .ignored
-      case 14: return isEqual(name, "content-length") ? .contentLength : .ignored
-      case 16: return isEqual(name, "proxy-connection") ? .unusual : .ignored
-      case 17: return isEqual(name, "transfer-encoding") ? .unusual : .ignored
+      case 14:
+        if isEqual(name, "content-length") { return .contentLength }
+        return isEqual(name, "x-kv-read-from") ? .readFrom : .ignored
+      case 16:
+        return isEqual(name, "proxy-connection") || isEqual(name, "x-kv-read-quorum")
+          ? .unusual : .ignored
+      case 17:
+        if isEqual(name, "x-kv-forwarded-by") { return .forwardedBy }
+        return isEqual(name, "transfer-encoding") ? .unusual : .ignored
       default: return .ignored
       }
     }

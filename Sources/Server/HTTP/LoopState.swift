@@ -14,6 +14,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   let eventLoop: any EventLoop
   let node: NodeState
   let store: Store
+  let shardCount: UInt64
   let limits: Limits
   let metrics: ServerMetrics
   var requestMetrics: RequestMetrics
@@ -52,6 +53,10 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   var basis: UInt64 = 0
   /// Reads that ask other members.
   let readQuorums: ReadQuorums
+  /// Requests that other shards' nodes answer.
+  private(set) var relays: Relays!
+  /// What an answer says that another node has given.
+  let forwardedBy: [UInt8]
   /// Writes that wait until other members have them.
   private(set) var held: HeldWrites!
   /// What a write waits for that does not say it.
@@ -74,6 +79,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     self.eventLoop = eventLoop
     self.node = node
     store = node.store
+    shardCount = UInt64(node.shardCount)
     limits = node.configuration.limits
     metrics = node.metrics
     let feed = node.store.feed
@@ -92,7 +98,9 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
       ? .alone
       : WriteQuorum(members: members, timeoutMilliseconds: limits.waitMilliseconds)
     requestMetrics = RequestMetrics(node.metrics.registry)
+    forwardedBy = Array("\(Forwarder.hopsField): \(node.address)\r\n".utf8)
     encoder = AnswerEncoder(node: node.address, shard: node.shard)
+    relays = Relays(self)
     held = HeldWrites(eventLoop: eventLoop, followers: node.followers) { [unowned self] in
       finish($0, isLate: $1)
       if !isFinishing { resumeTouched() }
@@ -109,6 +117,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     sweep = eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
       self.tell()
       self.closeLate()
+      self.relays.sweep()
     }
   }
 
@@ -118,6 +127,7 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     waiters.stop()
     confirmations.stop()
     held.stop()
+    relays.stop()
   }
 
   private func tell() {

@@ -30,7 +30,7 @@ extension LoopState {
 
   private func entries(_ keys: [[UInt8]]) -> Handling {
     for key in keys {
-      if let shard = foreignShard(of: key) {
+      if let shard = key.withUnsafeBytes({ foreignShard($0) }) {
         writeForeign(key, shard)
       } else {
         _ = key.withUnsafeBytes { read(.jsonGet, $0) }
@@ -48,6 +48,10 @@ extension LoopState {
   /// `POST /batch`: a line for each operation; all happen or none.
   func batch(_ request: StandardRequest, _ query: Parameters, _ lane: StandardLane) -> Handling {
     lane.isFor(.batch)
+    if shardCount > 1, let shard = batchShard(request.body) {
+      return elsewhere(shard, lane, isRead: false) ?? .now(unavailable("nobody has shard \(shard)"))
+    }
+    if let handling = ledElsewhere(lane) { return handling }
     if let answer = writeOptions(query, lane) { return .now(answer) }
     guard let lifetime = TimeToLive(query.first("ttl")) else { return .now(badTimeToLive()) }
     guard hasRoom(forBytes: request.body.readableBytes) else { return .now(overloaded(.batch)) }
@@ -61,6 +65,16 @@ extension LoopState {
     }
     submission.endBatch(token: lane.token)
     return .later
+  }
+
+  /// The shard of a batch's first key, where that is not this node's.
+  private func batchShard(_ body: ByteBuffer) -> Int? {
+    let blanks: [UInt8] = [0x20, 0x09, 0x0d]
+    let lines = body.readableBytesView.split(separator: UInt8(ascii: "\n"))
+    guard let first = lines.first(where: { !$0.allSatisfy(blanks.contains) }) else { return nil }
+    // What is wrong with it is said where it is added.
+    guard let operation = try? JSONOperation(line: Array(first)) else { return nil }
+    return operation.key.withUnsafeBytes { foreignShard($0) }
   }
 
   /// - Parameter lifetime: of the puts that do not say their own.
@@ -108,6 +122,12 @@ extension LoopState {
         return StandardRequest.Refusal(
           status: .targetTooLong,
           reason: "line \(number): the key is longer than \(limits.keyBytesMax) bytes")
+      }
+      if let shard = operation.key.withUnsafeBytes({ foreignShard($0) }) {
+        return StandardRequest.Refusal(
+          status: .badRequest,
+          reason: "line \(number): the key belongs to shard \(shard), those before it to shard "
+            + "\(node.shard): a batch is of one shard")
       }
       guard operation.value.count <= limits.valueBytesMax else {
         return StandardRequest.Refusal(

@@ -103,6 +103,7 @@ extension LoopState {
     _ query: Parameters, _ lane: StandardLane, isLocal: Bool = false,
     _ handle: @escaping () -> Handling
   ) -> Handling {
+    if !isLocal, let handling = misdirected(lane) { return handling }
     if case .refused(let answer) = readOptions(query, isRead: true) { return .now(answer) }
     let wanted =
       query.first("r")?.withUnsafeBytes { DecimalText.parse($0) }.map { Int($0) }
@@ -126,7 +127,7 @@ extension LoopState {
       case .there(let member, let standing):
         lane.deliver(
           self.forward(
-            lane, to: member, waitMilliseconds: milliseconds,
+            lane, to: member, isRead: true, waitMilliseconds: milliseconds,
             fields: [(name: Self.readQuorumField, value: NodePosition.text(standing))]))
       case .tooFew(let count):
         lane.deliver(

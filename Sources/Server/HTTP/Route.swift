@@ -7,6 +7,14 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case diverged, config
   case other
 
+  /// Of the routes for one key: whether it changes nothing.
+  var isRead: Bool {
+    switch self {
+    case .classicGet, .jsonGet, .localRead, .restGet: true
+    default: false
+    }
+  }
+
   /// In metrics and logs.
   package var name: String {
     switch self {

@@ -45,6 +45,7 @@ extension LoopState {
       return text(.badRequest, "Missing key")
     }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
+    if let handling = elsewhere(key, lane, isRead: true) { return handling }
     return reading(query, lane) { .now(self.read(.classicGet, key).answer) }
   }
 
@@ -66,6 +67,7 @@ extension LoopState {
     else { return text(.badRequest, "Missing key or value") }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
     guard value.count <= limits.valueBytesMax else { return valueTooLarge() }
+    if let handling = elsewhere(key, lane, isRead: false) { return handling }
     if let answer = writeOptions(query, lane) { return .now(answer) }
     guard let lifetime = TimeToLive(parameters.first("ttl")) else { return .now(badTimeToLive()) }
     return put(.classicSet, key, value.span.bytes, lifetime, .always, lane)
@@ -86,6 +88,7 @@ extension LoopState {
       return text(.badRequest, "Missing key")
     }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
+    if let handling = elsewhere(key, lane, isRead: false) { return handling }
     if let answer = writeOptions(query, lane) { return .now(answer) }
     guard parameters.first("ttl") == nil else { return .now(deleteHasLifetime()) }
     return delete(.classicDelete, key, .always, lane)
@@ -105,7 +108,6 @@ extension LoopState {
     _ request: StandardRequest, _ query: Parameters, _ lane: StandardLane
   ) -> Handling {
     lane.isFor(.jsonSet)
-    if let answer = writeOptions(query, lane) { return .now(answer) }
     let asked = query.first("ttl")
     guard var lifetime = TimeToLive(asked) else { return .now(badTimeToLive()) }
     do {
@@ -113,6 +115,8 @@ extension LoopState {
       let operation = try JSONOperation(setting: Array(body))
       guard operation.key.count <= limits.keyBytesMax else { return keyTooLong() }
       guard operation.value.count <= limits.valueBytesMax else { return valueTooLarge() }
+      if let handling = elsewhere(operation.key, lane, isRead: false) { return handling }
+      if let answer = writeOptions(query, lane) { return .now(answer) }
       if operation.lifetime != .unbounded {
         guard asked == nil else {
           return .now(badOption("ttl is there twice, in the query and in the body"))
@@ -133,6 +137,7 @@ extension LoopState {
     guard let key = decode(path: path) else { return .now(badEncoding()) }
     guard !key.isEmpty else { return .now(missingKey()) }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
+    if route != .localRead, let handling = elsewhere(key, lane, isRead: true) { return handling }
     return reading(query, lane, isLocal: route == .localRead) {
       .now(self.read(route, key).answer)
     }
@@ -159,6 +164,7 @@ extension LoopState {
     guard let key = decode(path: path) else { return .now(badEncoding()) }
     guard !key.isEmpty else { return .now(missingKey()) }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
+    if let handling = elsewhere(key, lane, isRead: route == .restGet) { return handling }
     guard let ifMatch = TagList(request.headers["if-match"], isStrong: true),
       let ifNoneMatch = TagList(request.headers["if-none-match"], isStrong: false)
     else { return .now(badRequest("If-Match or If-None-Match is no list of entity tags")) }

@@ -45,10 +45,11 @@ final class Forwarder: Sendable {
   /// Sends a request to another node.
   ///
   /// - Parameters:
+  ///   - isRead: it changes nothing.
   ///   - waitMilliseconds: for so long that node may wait before it answers.
   ///   - fields: what its head says on top.
   func forward(
-    _ request: StandardRequest, to node: NodeAddress, waitMilliseconds: UInt64,
+    _ request: StandardRequest, to node: NodeAddress, isRead: Bool, waitMilliseconds: UInt64,
     fields: [(name: String, value: String)] = [], on eventLoop: any EventLoop
   ) -> EventLoopFuture<KVResponse> {
     var headers = request.headers
@@ -58,7 +59,10 @@ final class Forwarder: Sendable {
     if !request.query.isEmpty { target += "?" + String(decoding: request.query, as: UTF8.self) }
     let time = Int64(clamping: waitMilliseconds) + Self.answerMilliseconds
     return pool.execute(
-      KVRequest(request.method, target, headers: headers, body: request.body), on: node,
+      // A GET of `/set` is none that may be done twice.
+      KVRequest(
+        request.method, target, headers: headers, body: request.body, isIdempotent: isRead),
+      on: node,
       deadline: .now() + .milliseconds(time), eventLoop: eventLoop)
   }
 
@@ -90,18 +94,14 @@ extension LoopState {
   ///
   /// - Parameter retryUntil: what that node does not do yet it is asked for again until then.
   func forward(
-    _ lane: StandardLane, to node: NodeAddress, waitMilliseconds: UInt64,
+    _ lane: StandardLane, to node: NodeAddress, isRead: Bool, waitMilliseconds: UInt64,
     fields: [(name: String, value: String)] = [], retryUntil: NIODeadline = .now()
   ) -> Handling {
     guard let request = lane.request else { preconditionFailure("a lane that answers nothing") }
-    guard Forwarder.hops(of: request) < Forwarder.hopsMax else {
-      writeError(
-        "this request has come through \(Forwarder.hopsMax) nodes: do all of them have the same configuration?"
-      )
-      return .now(Answer(.loopDetected, .json))
-    }
+    guard Forwarder.hops(of: request) < Forwarder.hopsMax else { return .now(loopDetected()) }
     self.node.forwarder.forward(
-      request, to: node, waitMilliseconds: waitMilliseconds, fields: fields, on: eventLoop
+      request, to: node, isRead: isRead, waitMilliseconds: waitMilliseconds, fields: fields,
+      on: eventLoop
     ).assumeIsolated().whenComplete { result in
       guard lane.isOpen else { return }
       if result.isNothingDone, !self.isDraining, .now() + Forwarder.retryPause < retryUntil {
@@ -109,24 +109,31 @@ extension LoopState {
           guard lane.isOpen else { return }
           lane.deliver(
             self.forward(
-              lane, to: node, waitMilliseconds: waitMilliseconds, fields: fields,
-              retryUntil: retryUntil))
+              lane, to: node, isRead: isRead, waitMilliseconds: waitMilliseconds,
+              fields: fields, retryUntil: retryUntil))
         }
         return
       }
       switch result {
       case .success(let answer): lane.deliver(.forwarded(answer))
-      case .failure(let error): lane.deliver(.now(self.unreachable(node, error, request.method)))
+      case .failure(let error): lane.deliver(.now(self.unreachable(node, error, isRead: isRead)))
       }
     }
     return .later
   }
 
-  private func unreachable(
-    _ node: NodeAddress, _ error: any Error, _ method: HTTPMethod
+  func loopDetected() -> Answer {
+    writeError(
+      "this request has come through \(Forwarder.hopsMax) nodes: do all of them have the same configuration?"
+    )
+    return Answer(.loopDetected, .json)
+  }
+
+  /// Why a request has no answer, which another node was to give.
+  func unreachable(
+    _ node: NodeAddress, _ error: any Error, isRead: Bool
   ) -> Answer {
     let isUnsent = (error as? KVClientError).map { !$0.mayHaveBeenSent } ?? false
-    let isRead = method == .GET || method == .HEAD
     let outcome = isUnsent ? ": nothing was done" : isRead ? "" : ": outcome unknown"
     writeError("\(node) cannot be reached\(outcome). \(error)")
     return Answer(.badGateway, .json)
@@ -135,7 +142,7 @@ extension LoopState {
 
 extension Result<KVResponse, any Error> {
   /// Whether it is certain that the request has changed nothing, and may be made again.
-  fileprivate var isNothingDone: Bool {
+  var isNothingDone: Bool {
     switch self {
     case .success(let answer): answer.status == 503
     case .failure(let error): (error as? KVClientError).map { !$0.mayHaveBeenSent } ?? false

@@ -217,7 +217,7 @@ extension LoopState {
     let query = lane.request.flatMap { Parameters($0.query) }
     let milliseconds = query.map(timeoutMilliseconds) ?? limits.waitMilliseconds
     return forward(
-      lane, to: successor, waitMilliseconds: milliseconds,
+      lane, to: successor, isRead: false, waitMilliseconds: milliseconds,
       retryUntil: .now() + .milliseconds(Int64(milliseconds)))
   }
 }

@@ -72,4 +72,6 @@ struct LogLevel: ExpressibleByArgument {
 }
 
 extension DialectName: ExpressibleByArgument {}
+extension RoutingMode: ExpressibleByArgument {}
+extension ReadSource: ExpressibleByArgument {}
 extension LineLogHandler.Format: ExpressibleByArgument {}

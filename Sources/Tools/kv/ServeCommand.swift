@@ -62,6 +62,8 @@ struct ServeCommand: AsyncParsableCommand {
     help: "Log that only copies that are being made still need is kept up to so many bytes.")
   var walRetainBytes = ByteCount(bytes: 1 << 30)
 
+  @OptionGroup var routing: RoutingOptions
+
   @Option(help: "The text of the classic routes: classic, compact, plain.")
   var dialect = DialectName.classic
 
@@ -253,6 +255,8 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.snapshotLogBytes = UInt64(snapshotWalBytes.bytes)
     configuration.retainBytes = UInt64(walRetainBytes.bytes)
     configuration.dialect = dialect
+    configuration.routing = routing.routing
+    configuration.readFrom = routing.readFrom
     configuration.usesFastLane = try usesFastLane(in: environment)
     configuration.threads = threads
     configuration.memoryBytesMax = maxMemory?.bytes

@@ -16,6 +16,16 @@ enum Threads {
     }
   }
 
+  /// The same, and something else beside them.
+  static func run<Value: Sendable, Other: Sendable>(
+    _ count: Int, _ body: @escaping @Sendable (Int) throws -> Value,
+    meanwhile: () async throws -> Other
+  ) async throws -> ([Value], Other) {
+    async let values = run(count, body)
+    let other = try await meanwhile()
+    return (try await values, other)
+  }
+
   static func runOne<Value: Sendable>(
     _ body: @escaping @Sendable () throws -> Value
   ) async throws -> Value {
