@@ -78,6 +78,7 @@ extension NodeProcessTests {
       let running = try await cluster.startAll(one)
       let (leader, elsewhere) = (running[0], cluster.shards[1][0])
       try await ReplicaSet.awaitStreaming(leader, count: 2)
+      let (a, b) = (ShardCluster.key("a", of: 0, 2), ShardCluster.key("b", of: 0, 2))
       let without = ShardCluster.json(2, [Array(nodes.dropFirst()), cluster.shards[1]])
       let refused = try await cluster.push(without, at: elsewhere)
       #expect(refused.status == 1)
@@ -93,7 +94,7 @@ extension NodeProcessTests {
       }
       #expect(own.status == 409 && own.text.contains("have another one lead first"))
       try await ShardCluster.await(version: 1, at: nodes + [elsewhere])
-      let first = try await Threads.runOne { try HTTPConnection(to: nodes[0]).put("a", "1").status }
+      let first = try await Threads.runOne { try HTTPConnection(to: nodes[0]).put(a, "1").status }
       #expect(first == 201)
       let promoted = try await Executable.kv.run(
         ["promote", "--handover", "--http-addr", "\(nodes[1])"], in: directory)
@@ -110,10 +111,10 @@ extension NodeProcessTests {
           "the configuration does not name this node any more"))
       // It follows, counts for nothing, and is not to lead.
       let second = try await Threads.runOne {
-        try HTTPConnection(to: nodes[1]).put("b", "2").status
+        try HTTPConnection(to: nodes[1]).put(b, "2").status
       }
       #expect(second == 201)
-      try await ShardCluster.wait("what it follows", "/local_read/b", at: nodes[0]) {
+      try await ShardCluster.wait("what it follows", "/local_read/\(b)", at: nodes[0]) {
         $0.status == 200
       }
       let refusal = try await Executable.kv.run(
@@ -134,6 +135,8 @@ extension NodeProcessTests {
       let cluster = ShardCluster(in: directory, [2, 1])
       let one = try cluster.file(ShardCluster.json(1, cluster.shards))
       let running = try await cluster.startAll(one)
+      try await ReplicaSet.awaitStreaming(running[0], count: 1)
+      try await ReplicaSet.catchUp(running[0], [running[2]])
       try await running[0].kill()
       let refused = try await cluster.push(
         ShardCluster.json(2, [[cluster.shards[0][1]], cluster.shards[1]]),

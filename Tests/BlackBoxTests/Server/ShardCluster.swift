@@ -46,12 +46,14 @@ struct ShardCluster: Sendable {
     try await ServedNode.start(settings(address, file))
   }
 
-  /// Starts all nodes: those that lead first.
+  /// Starts all nodes at once: with a write quorum one without data waits for the others.
+  ///
+  /// - Returns: those that lead first.
   func startAll(_ file: String) async throws -> [ServedNode] {
-    var nodes: [ServedNode] = []
-    for address in shards.map({ $0[0] }) + shards.flatMap({ $0.dropFirst() }) {
-      nodes.append(try await start(address, file))
+    let nodes = try (shards.map { $0[0] } + shards.flatMap { $0.dropFirst() }).map {
+      try ServedNode(settings($0, file))
     }
+    for node in nodes { _ = try await node.process.errors { $0.contains("listening on ") } }
     return nodes
   }
 
@@ -63,6 +65,11 @@ struct ShardCluster: Sendable {
   static func shard(of key: String, _ count: Int) -> Int {
     let bytes = Array(key.utf8)
     return Int(bytes.withUnsafeBytes { ShardHash.fnv1($0) } % UInt64(count))
+  }
+
+  /// A key of that shard.
+  static func key(_ name: String, of shard: Int, _ count: Int) -> String {
+    (0...).lazy.map { "\(name)-\($0)" }.first { Self.shard(of: $0, count) == shard }!
   }
 
   // MARK: - Waiting
