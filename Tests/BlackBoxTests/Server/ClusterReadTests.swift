@@ -17,20 +17,22 @@ extension NodeProcessTests {
     }
 
     /// All pages, line by line.
-    private static func list(_ query: String, limit: Int, at address: LoopbackAddress) throws
-      -> [String]
-    {
+    private static func list(
+      _ query: String, after first: String = "", limit: Int, at address: LoopbackAddress
+    ) throws -> [String] {
       var lines: [String] = []
-      var after = ""
+      var after = HTTPRequest.encoded(first)
       while true {
-        let answer = try get("/kv?scope=cluster&limit=\(limit)\(query)\(after)", at: address)
+        let answer = try get(
+          "/kv?scope=cluster&limit=\(limit)\(query)&after=\(after)", at: address)
         guard answer.status == 200 else { throw ConnectionError.malformed(answer.text) }
         let page = answer.text.split(separator: "\n").map { String($0) }
         #expect(page.count <= limit)
         lines += page
         guard let next = header("x-kv-next", of: answer) else { return lines }
         #expect(page.count == limit)
-        after = "&after=\(next)"
+        guard next != after else { throw ConnectionError.malformed("the same page again") }
+        after = next
       }
     }
 
@@ -59,7 +61,8 @@ extension NodeProcessTests {
             let listed = try Self.list("", limit: limit, at: address).map(Self.key)
             #expect(listed == keys.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) })
           }
-          let some = try Self.list("&prefix=k/10&until=k/1020&after=k/1009", limit: 4, at: address)
+          let some = try Self.list(
+            "&prefix=k/10&until=k/1020", after: "k/1009", limit: 4, at: address)
           #expect(try some.map(Self.key) == (1_010..<1_020).map { "k/\($0)" })
           #expect(try Self.list("&prefix=nothing", limit: 5, at: address).isEmpty)
           let asked = ["z", "k/1007", "none", "l \"quoted\"", "k/1001", "z"]
