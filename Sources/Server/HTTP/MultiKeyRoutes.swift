@@ -18,7 +18,7 @@ extension LoopState {
       return .now(Answer(.targetTooLong, .json))
     }
     do throws(StandardRequest.Refusal) {
-      if try PageRequest.isOfCluster(query), let cluster = node.cluster {
+      if try PageRequest.isOfCluster(query), shardCount > 1, let cluster = node.cluster {
         return clusterEntries(keys, cluster, query, lane)
       }
     } catch {

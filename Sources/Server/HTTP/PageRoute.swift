@@ -6,7 +6,7 @@ import NIOPosix
 extension LoopState {
   func page(_ query: Parameters, _ lane: StandardLane) -> Handling {
     lane.isFor(.page)
-    if let cluster = node.cluster, query.text("scope") == "cluster" {
+    if shardCount > 1, let cluster = node.cluster, query.text("scope") == "cluster" {
       do throws(StandardRequest.Refusal) {
         return clusterPage(try PageRequest(query, limits: limits), cluster, query, lane)
       } catch {
