@@ -6,10 +6,17 @@ SECONDS ?= 20
 # For `make run`: flags of `kv serve` for every node, as ARGS="--sync interval:100".
 ARGS ?=
 
-.PHONY: run run-w5r1 run-w1r5 run-w3r3 build test test-setup fuzz bench cost network-faults format lint setup
+.PHONY: run run-one run-w5r1 run-w1r5 run-w3r3 build test test-setup fuzz bench cost network-faults format lint setup
 
-# A leader at 127.0.0.1:8080 and two replicas, their data below ./data. Ctrl-C stops them.
+# Four shards, each a leader and a replica: 127.0.0.2:8080 and so on; their data is below ./data. Ctrl-C
+# stops them. `scripts/populate` puts keys into them.
 run: setup
+	$(SWIFT) build $(RELEASE) --product kv
+	$(SWIFT) build $(RELEASE) --product wal-dump
+	exec .build/release/kv cluster --config-file sharding.json -- $(ARGS)
+
+# A leader at 127.0.0.1:8080 and two replicas: one shard.
+run-one: setup
 	$(SWIFT) build $(RELEASE) --product kv
 	$(SWIFT) build $(RELEASE) --product wal-dump
 	exec .build/release/kv cluster --config-file one-shard.json -- $(ARGS)

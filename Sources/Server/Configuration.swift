@@ -78,6 +78,11 @@ public struct Configuration: Sendable {
   /// Called with another announcement than that: the node is to be started anew with it. Nil where no
   /// leader has to tell it anything.
   public var onAnnouncement: (@Sendable (Announcement) -> Void)?
+  /// The cluster's configuration, which another one may take the place of while the node runs. Nil
+  /// where none can.
+  public var keeper: ConfigurationKeeper?
+  /// A configuration that was taken does not name this node any more, which it did before.
+  public var wasRemoved = false
   /// What people call the node, where the others know it by its address.
   public var name: String?
 

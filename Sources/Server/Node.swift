@@ -104,6 +104,7 @@ public final class Node: Sendable {
       metrics: metrics, logger: logger,
       peers: try configuration.otherMembers.map { try NodeAddress(parsing: $0.address) },
       forwarder: forwarder, lacksSomething: try LackNote(configuration.dataDirectory).isThere())
+    configuration.keeper?.serve(state)
     metrics.register(state)
     ProcessMemory.giveBack()
     return state

@@ -145,6 +145,10 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     registry.gauge(
       "shiplog_diverged_records", help: "The puts and deletes in them."
     ) { Double(diverged.records) }
+    registry.gauge(
+      "shiplog_config_version",
+      help: "The version of the cluster's configuration; 0 for a node alone."
+    ) { Double(node.configVersion ?? 0) }
     registry.gauge("shiplog_epoch", help: "The number of the epoch.") {
       Double(store.epochs.last?.epoch.number ?? 0)
     }

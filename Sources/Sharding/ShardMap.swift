@@ -15,6 +15,13 @@ public struct ShardMap: Hashable, Sendable {
     public var nodes: [String]
     public var mode: Mode
 
+    package init(name: String, index: Int, nodes: [String], mode: Mode) {
+      self.name = name
+      self.index = index
+      self.nodes = nodes
+      self.mode = mode
+    }
+
     /// The address of the node that leads first; nil when leaderless.
     public var leader: String? { mode == .leader ? nodes[0] : nil }
     /// Those that follow the leader; none when leaderless.
@@ -28,7 +35,7 @@ public struct ShardMap: Hashable, Sendable {
   /// Where it was read, for errors.
   public var file: String
   /// Of two configurations of a cluster the one with the higher number counts.
-  public var version = 1
+  public var version: Int
   public var mode: Mode
   public var hash: ShardHash
   /// The nodes of a shard that must have a write before it is acknowledged.
@@ -37,6 +44,19 @@ public struct ShardMap: Hashable, Sendable {
   public var readQuorum: Int
   /// By index. Never empty.
   public var shards: [Shard]
+
+  package init(
+    file: String, version: Int = 1, mode: Mode, hash: ShardHash, writeQuorum: Int,
+    readQuorum: Int, shards: [Shard]
+  ) {
+    self.file = file
+    self.version = version
+    self.mode = mode
+    self.hash = hash
+    self.writeQuorum = writeQuorum
+    self.readQuorum = readQuorum
+    self.shards = shards
+  }
 
   /// The index of the shard that a key belongs to.
   @inlinable

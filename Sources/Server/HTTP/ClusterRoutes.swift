@@ -36,6 +36,10 @@ extension LoopState {
         return .now(answer)
       }
     }
+    guard !node.configuration.wasRemoved else {
+      body.writeStaticString("the configuration does not name this node any more")
+      return .now(Answer(.unavailable))
+    }
     body.writeStaticString("ready")
     return .now(Answer(.ok))
   }
@@ -235,6 +239,7 @@ struct NodeStatus: Encodable {
   let lacks: Bool
   let uptime_seconds: Double
   let version: String
+  let config_version: Int?
 
   init(_ state: NodeState) throws(WALError) {
     let store = state.store
@@ -279,6 +284,7 @@ struct NodeStatus: Encodable {
     lacks = state.mayLack
     uptime_seconds = Double((NIODeadline.now() - state.startedAt).nanoseconds) / 1e9
     version = shiplogVersion
+    config_version = state.configVersion
   }
 }
 

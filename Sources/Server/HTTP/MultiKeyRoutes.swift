@@ -5,7 +5,7 @@ import WAL
 /// The routes for several keys.
 extension LoopState {
   /// The most that the values of one answer may come to.
-  private var answerBytesMax: Int { 32 << 20 }
+  var answerBytesMax: Int { 32 << 20 }
 
   /// `GET /kv?key=a&key=b`: a line for each, in the order asked for. Without keys, a page.
   func entries(_ query: Parameters, _ lane: StandardLane) -> Handling {
@@ -17,12 +17,24 @@ extension LoopState {
       writeError("a key is longer than \(limits.keyBytesMax) bytes")
       return .now(Answer(.targetTooLong, .json))
     }
+    do throws(StandardRequest.Refusal) {
+      if try PageRequest.isOfCluster(query), shardCount > 1, let cluster = node.cluster {
+        return clusterEntries(keys, cluster, query, lane)
+      }
+    } catch {
+      writeError(error.reason)
+      return .now(Answer(error.status, .json))
+    }
     return reading(query, lane) { self.entries(keys) }
   }
 
   private func entries(_ keys: [[UInt8]]) -> Handling {
     for key in keys {
-      _ = key.withUnsafeBytes { read(.jsonGet, $0) }
+      if let shard = key.withUnsafeBytes({ foreignShard($0) }) {
+        writeForeign(key, shard)
+      } else {
+        _ = key.withUnsafeBytes { read(.jsonGet, $0) }
+      }
       body.writeStaticString("\n")
       guard body.readableBytes <= answerBytesMax else {
         body.clear()

@@ -17,10 +17,7 @@ struct PageRequest: Sendable {
       StandardRequest.Refusal(status: .badRequest, reason: reason)
     }
 
-    // This node's shard is the cluster.
-    if let scope = query.text("scope"), scope != "cluster" {
-      throw malformed("scope must be cluster")
-    }
+    _ = try Self.isOfCluster(query)
     var limit = Self.linesDefault
     if let text = query.first("limit") {
       guard let number = text.withUnsafeBytes({ DecimalText.parse($0) }),
@@ -40,5 +37,14 @@ struct PageRequest: Sendable {
     range = KeyRange(
       prefix: query.first("prefix") ?? [], after: query.first("after") ?? [],
       until: until.isEmpty ? nil : until)
+  }
+
+  /// Whether `scope` asks for all shards.
+  static func isOfCluster(_ query: Parameters) throws(StandardRequest.Refusal) -> Bool {
+    guard let scope = query.text("scope") else { return false }
+    guard scope == "cluster" else {
+      throw StandardRequest.Refusal(status: .badRequest, reason: "scope must be cluster")
+    }
+    return true
   }
 }

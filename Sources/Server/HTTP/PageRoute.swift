@@ -6,6 +6,14 @@ import NIOPosix
 extension LoopState {
   func page(_ query: Parameters, _ lane: StandardLane) -> Handling {
     lane.isFor(.page)
+    if shardCount > 1, let cluster = node.cluster, query.text("scope") == "cluster" {
+      do throws(StandardRequest.Refusal) {
+        return clusterPage(try PageRequest(query, limits: limits), cluster, query, lane)
+      } catch {
+        writeError(error.reason)
+        return .now(Answer(error.status, .json))
+      }
+    }
     return reading(query, lane) { self.makePage(query, lane) }
   }
 
@@ -65,7 +73,7 @@ extension LoopState {
     }
   }
 
-  private func forgetLeft() {
+  func forgetLeft() {
     for waiter in pages.waiting where !waiter.lane.isOpen { waiter.timeout?.cancel() }
     pages.waiting.removeAll { !$0.lane.isOpen }
   }

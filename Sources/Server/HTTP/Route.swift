@@ -4,7 +4,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
   case status, position, health, ready, metrics, snapshot, snapshotFile, promote, announce, repair
-  case diverged, history
+  case diverged, history, config
   case other
 
   /// Of the routes for one key: whether it changes nothing.
@@ -46,6 +46,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .repair: "repair"
     case .diverged: "diverged"
     case .history: "history"
+    case .config: "config"
     case .other: "other"
     }
   }

@@ -2,6 +2,7 @@ import Client
 import Engine
 import NIOCore
 import NIOHTTP1
+import Sharding
 
 /// How a request of the standard pipeline is answered.
 enum Handling {
@@ -33,6 +34,7 @@ extension LoopState {
     case status, health, ready, metrics, makeSnapshot, snapshot, repair, diverged, history
     case promote, promise, handOver, announce
     case watch, logStream, acknowledgement, position
+    case configuration
     case replaced
     case unknown
 
@@ -61,6 +63,7 @@ extension LoopState {
       case Paths.logStream: self = .logStream
       case Paths.acknowledgement: self = .acknowledgement
       case Paths.position: self = .position
+      case Paths.configuration: self = .configuration
       case _ where Paths.replaced.contains(path): self = .replaced
       case _ where path.starts(with: Paths.entryPrefix):
         self = .entry(key: path[Paths.entryPrefix.count...])
@@ -79,6 +82,7 @@ extension LoopState {
         "GET, HEAD"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
+      case .configuration: "GET, HEAD, PUT"
       case .purge: "GET, POST"
       case .entry: "GET, HEAD, PUT, DELETE"
       case .batch, .makeSnapshot, .acknowledgement, .promote, .promise, .handOver, .announce,
@@ -112,6 +116,7 @@ extension LoopState {
         (.purge, .GET), (.purge, .POST),
         (.entry, .GET), (.entry, .HEAD), (.entry, .PUT), (.entry, .DELETE),
         (.batch, .POST), (.makeSnapshot, .POST), (.acknowledgement, .POST), (.promote, .POST),
+        (.configuration, .GET), (.configuration, .HEAD), (.configuration, .PUT),
         (.promise, .POST), (.handOver, .POST), (.announce, .POST), (.repair, .POST),
         (.replaced, _),
         (.unknown, _):
@@ -133,6 +138,7 @@ extension LoopState {
     static let logStream = Array("/wal/stream".utf8)
     static let acknowledgement = Array("/wal/ack".utf8)
     static let position = Array("/wal/position".utf8)
+    static let configuration = Array("/admin/config".utf8)
     static let status = Array("/status".utf8)
     static let health = Array("/health".utf8)
     static let healthz = Array("/healthz".utf8)
@@ -163,6 +169,7 @@ extension LoopState {
       // A byte takes up to three in a form, six in JSON.
       case (.set, .POST), (.set, .PUT): 6 * (limits.valueBytesMax + limits.keyBytesMax) + 4_096
       case (.batch, .POST): 6 * limits.batchBytesMax
+      case (.configuration, .PUT): ShardMap.fileBytesMax
       default: limits.headBytesMax
       }
     // What all bodies together may be is not there for this one later, either.
@@ -199,6 +206,7 @@ extension LoopState {
     case .logStream: return logStream(query, lane)
     case .acknowledgement: return acknowledge(query, lane)
     case .position: return position(lane)
+    case .configuration: return clusterConfiguration(request, query, lane)
     case .status: return status(lane)
     case .health: return health(lane)
     case .ready: return ready(lane)

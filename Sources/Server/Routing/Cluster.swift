@@ -94,6 +94,24 @@ final class Cluster: Sendable {
     }
   }
 
+  /// Another configuration counts, of as many shards. Who leads a shard is still known where that node is
+  /// still of it.
+  func take(_ map: ShardMap) {
+    let shards = map.shards.map(Shard.init)
+    state.withLock { state in
+      guard map.version > state.map.version, shards.count == state.shards.count else { return }
+      state.map = map
+      for (index, shard) in shards.enumerated() {
+        let known = state.shards[index]
+        guard shard.nodes != known.nodes else { continue }
+        state.shards[index] = shard
+        guard shard.nodes.contains(known.leader) else { continue }
+        state.shards[index].leader = known.leader
+        state.shards[index].epoch = known.epoch
+      }
+    }
+  }
+
   /// A node could not be had.
   func noteFailure(of node: NodeAddress, in shard: Int) {
     let until = ContinuousClock.now + .seconds(Self.failureSeconds)

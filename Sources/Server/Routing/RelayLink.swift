@@ -228,7 +228,8 @@ final class RelayLink: ChannelInboundHandler {
       return false
     }
     chargedBytes = head.bodyBytes
-    input.reserveCapacity(minimumWritableBytes: head.headBytes + head.bodyBytes - input.readableBytes)
+    input.reserveCapacity(
+      minimumWritableBytes: head.headBytes + head.bodyBytes - input.readableBytes)
     return false
   }
 

@@ -2,10 +2,11 @@ import ArgumentParser
 import Sharding
 
 /// Commands about the configuration of a cluster.
-struct ConfigCommand: ParsableCommand {
+struct ConfigCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "config", abstract: "Checks and compares configurations.",
-    version: Version.current, subcommands: [Check.self, Diff.self])
+    commandName: "config", abstract: "Checks and compares configurations, and gives them to nodes.",
+    version: Version.current,
+    subcommands: [Check.self, Diff.self, ConfigShowCommand.self, ConfigPushCommand.self])
 
   struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -15,10 +15,13 @@ import WAL
 /// Starts a node, waits for the signal to stop, and stops it.
 ///
 /// Where leaders say what a node is for (`join`), it waits for one first, and begins anew when the shard
-/// becomes another.
+/// becomes another. Where a configuration says it (`keeper`), it begins anew when its place in that does.
 struct NodeService: Service {
   let configuration: Configuration
   let join: (@Sendable (Announcement) throws -> Configuration)?
+  let keeper: ConfigurationKeeper?
+  /// The configuration is newer than the one in the data directory.
+  let storesConfiguration: Bool
   let handler: LineLogHandler
   let logger: Logger
   let onFailure: @Sendable (any Error) -> Void
@@ -27,10 +30,7 @@ struct NodeService: Service {
     // Not before the group of services gets signals: one that came in between would be nobody's.
     let secondSignal = Task { await Self.leaveAtSecondSignal() }
     defer { secondSignal.cancel() }
-    guard let join else {
-      _ = try await serve(configuration, isFirst: true)
-      return
-    }
+    guard let join else { return try await serveAsConfigured() }
     let note = AnnouncementNote(configuration.dataDirectory)
     var told = try note.read()
     var isFirst = true
@@ -51,8 +51,26 @@ struct NodeService: Service {
         continue
       }
       try note.write(known)
-      guard let next = try await serve(joined, isFirst: isFirst) else { return }
+      guard case .announced(let next) = try await serve(joined, isFirst: isFirst) else { return }
       (told, isFirst) = (next, false)
+    }
+  }
+
+  /// With what a node begins anew.
+  private enum Change: Sendable {
+    case announced(Announcement)
+    case configured(Configuration)
+  }
+
+  private func serveAsConfigured() async throws {
+    let poll = keeper.map { keeper in Task { await ConfigurationPoll(keeper).run() } }
+    defer {
+      poll?.cancel()
+      keeper?.close()
+    }
+    var (configuration, isFirst) = (configuration, true)
+    while case .configured(let next) = try await serve(configuration, isFirst: isFirst) {
+      (configuration, isFirst) = (next, false)
     }
   }
 
@@ -72,26 +90,27 @@ struct NodeService: Service {
   }
 
   /// - Parameter isFirst: nobody was told yet that it listens.
-  /// - Returns: the announcement with which it is to begin anew; nil when the process is to stop.
-  private func serve(_ configuration: Configuration, isFirst: Bool) async throws -> Announcement? {
-    let (announcements, changed) = AsyncStream.makeStream(
-      of: Announcement.self, bufferingPolicy: .bufferingNewest(1))
+  /// - Returns: with what it is to begin anew; nil when the process is to stop.
+  private func serve(_ configuration: Configuration, isFirst: Bool) async throws -> Change? {
+    let (changes, changed) = AsyncStream.makeStream(
+      of: Change.self, bufferingPolicy: .bufferingNewest(1))
     var configuration = configuration
     if let join {
       configuration.onAnnouncement = { [logger] told in
         do {
           _ = try join(told)
-          changed.yield(told)
+          changed.yield(.announced(told))
         } catch {
           logger.error("the announcement is not taken: \(error)")
         }
       }
     }
+    keeper?.begin(configuration) { changed.yield(.configured($0)) }
     guard let node = try await start(configuration) else { return nil }
     if isFirst { handler.announce("listening on \(node.address)") }
     // It ends when the task is cancelled, which is a reason to stop as well.
     let next = await withGracefulShutdownHandler {
-      await announcements.first { _ in true }
+      await changes.first { _ in true }
     } onGracefulShutdown: {
       changed.finish()
     }
@@ -110,7 +129,10 @@ struct NodeService: Service {
         try await withGracefulShutdownHandler {
           try await Node.start(
             configuration, logger: logger, progress: progress,
-            prepare: { _ in try DataDirectory.make(configuration.dataDirectory) },
+            prepare: { _ in
+              try DataDirectory.make(configuration.dataDirectory)
+              if storesConfiguration { try keeper?.store() }
+            },
             onFailure: onFailure)
         } onGracefulShutdown: {
           progress.cancel()

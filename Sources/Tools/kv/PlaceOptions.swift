@@ -60,12 +60,13 @@ struct PlaceOptions: ParsableArguments {
   ///
   /// - Parameters:
   ///   - address: where it listens; nil when nobody said.
+  ///   - map: the configuration.
   ///   - told: what was said elsewhere, where there is no file.
   func find(
-    address: String?, _ environment: [String: String], told: ShardMap? = nil
+    address: String?, in map: ShardMap?, _ environment: [String: String], told: ShardMap? = nil
   ) throws -> ConfiguredNode? {
     let quorums = try quorums(in: environment)
-    guard let configFile else {
+    guard let map else {
       if let told {
         let place = try ConfigurationFile.refused { () throws(ShardMapError) in
           try told.place(address: address, shard: nil, isReplica: false)
@@ -80,38 +81,30 @@ struct PlaceOptions: ParsableArguments {
       }
       return nil
     }
-    let map = try ConfigurationFile.read(configFile)
     let place = try ConfigurationFile.refused { () throws(ShardMapError) in
       try map.place(address: address, shard: shard, isReplica: replica)
     }
-    if place.isListed, let id = environment["NODE_ID"], id != place.address {
-      throw Output.failure(
-        "NODE_ID is \(id.debugDescription), but the other nodes know this one by its address in "
-          + "\(configFile), \(place.address): unset it")
+    if let refusal = Self.refusal(of: environment["NODE_ID"], map, place) {
+      throw Output.failure(refusal)
     }
     return try Self.node(map, place, quorums)
+  }
+
+  /// Why a node of a configuration cannot have that name.
+  static func refusal(of id: String?, _ map: ShardMap, _ place: NodePlace) -> String? {
+    guard place.isListed, let id, id != place.address else { return nil }
+    return "NODE_ID is \(id.debugDescription), but the other nodes know this one by its address in "
+      + "\(map.file), \(place.address): unset it"
   }
 
   /// The node at a place of a configuration, with the quorums that were given apart from that.
   static func node(
     _ map: ShardMap, _ place: NodePlace, _ quorums: (write: Int?, read: Int?)
   ) throws -> ConfiguredNode {
-    let (write, read) = quorums
     try map.requireSupport()
-    let members = place.shard.nodes.count
-    guard write ?? map.writeQuorum <= members else {
-      throw Output.failure(
-        "a write quorum of \(write ?? map.writeQuorum): shard \(place.shard.name.debugDescription) has \(members) members"
-      )
-    }
-    guard read ?? map.readQuorum <= members else {
-      throw Output.failure(
-        "a read quorum of \(read ?? map.readQuorum): shard \(place.shard.name.debugDescription) has \(members) members"
-      )
-    }
-    return ConfiguredNode(
-      map: map, place: place, writeQuorum: write ?? map.writeQuorum,
-      readQuorum: read ?? map.readQuorum)
+    let node = ConfiguredNode(map, place, quorums)
+    if let refusal = node.refusal { throw Output.failure(refusal) }
+    return node
   }
 }
 
@@ -121,6 +114,24 @@ struct ConfiguredNode {
   var place: NodePlace
   var writeQuorum: Int
   var readQuorum: Int
+
+  /// - Parameter quorums: those that were given apart from the configuration.
+  init(_ map: ShardMap, _ place: NodePlace, _ quorums: (write: Int?, read: Int?)) {
+    self.map = map
+    self.place = place
+    writeQuorum = quorums.write ?? map.writeQuorum
+    readQuorum = quorums.read ?? map.readQuorum
+  }
+
+  /// Why there can be no such node; nil where there can.
+  var refusal: String? {
+    let members = place.shard.nodes.count
+    for (name, quorum) in [("write", writeQuorum), ("read", readQuorum)] where quorum > members {
+      return
+        "a \(name) quorum of \(quorum): shard \(place.shard.name.debugDescription) has \(members) members"
+    }
+    return nil
+  }
 
   func apply(to configuration: inout Configuration) {
     let shard = place.shard
@@ -133,6 +144,6 @@ struct ConfiguredNode {
     configuration.readQuorum = readQuorum
     configuration.members = shard.nodes.map { Member(id: $0, address: $0) }
     configuration.role = place.role == .leader ? .leader : .replica
-    if let leader = shard.leader, leader != place.address { configuration.leaderAddress = leader }
+    configuration.leaderAddress = shard.leader.flatMap { $0 == place.address ? nil : $0 }
   }
 }

@@ -130,16 +130,25 @@ struct ServeCommand: AsyncParsableCommand {
     var logger = Logger(label: "shiplog") { _ in handler }
     logger.logLevel = logLevel.level
     let environment = ProcessInfo.processInfo.environment
-    var configuration = try settings(environment)
+    let chosen = try chosenConfiguration(environment)
+    var configuration = try settings(environment, chosen?.map)
     // Files of the log, and what the system needs, come first.
     configuration.limits.connectionsMax = min(
       configuration.limits.connectionsMax, max(16, DescriptorLimit.raise() - 256))
     if knowsItsPlace, environment["NODE_TYPE"] != nil {
       logger.notice("a flag says what this node is: NODE_TYPE and FOLLOWER_URLS are passed over")
     }
+    if let remark = chosen?.remark { logger.notice("\(remark)") }
+    let keeper = try chosen.map {
+      try ConfigurationKeeper(
+        $0.map, address: configuration.address, dataDirectory: configuration.dataDirectory,
+        logger: logger, placing: placing(configuration, environment))
+    }
+    configuration.keeper = keeper
     let failureLogger = logger
     let service = NodeService(
       configuration: configuration, join: try join(configuration, environment),
+      keeper: keeper, storesConfiguration: chosen?.isToBeStored ?? false,
       handler: handler, logger: logger
     ) { error in
       failureLogger.critical("\(error)")
@@ -188,13 +197,58 @@ struct ServeCommand: AsyncParsableCommand {
     }
   }
 
-  private func settings(_ environment: [String: String]) throws -> Configuration {
+  /// The configuration of the cluster that counts: the file's, or the one that the node has taken since.
+  /// Nil where there is none, or something else says what the node is.
+  private func chosenConfiguration(
+    _ environment: [String: String]
+  ) throws -> ConfigurationChoice? {
+    if place.configFile == nil {
+      guard follow.follow == nil, try environmentPlace(environment) == nil else { return nil }
+    }
+    let file = try place.configFile.map(ConfigurationFile.read)
+    do {
+      let stored = try ConfigurationNote(dataDirectory(environment)).read()
+      return try ConfigurationChoice(file: file, stored: stored)
+    } catch {
+      throw Output.failure("\(error)")
+    }
+  }
+
+  /// What this node is by another configuration than that of its start.
+  private func placing(
+    _ configuration: Configuration, _ environment: [String: String]
+  ) throws -> @Sendable (ShardMap) throws -> Configuration {
+    let quorums = try place.quorums(in: environment)
+    let (address, shard) = (configuration.address, Int(configuration.shardIndex))
+    let id = environment["NODE_ID"]
+    return { map in
+      let isListed = map.addresses.contains(address)
+      let place = try map.place(
+        address: address, shard: isListed ? nil : map.shards[shard].name, isReplica: !isListed)
+      let node = ConfiguredNode(map, place, quorums)
+      if let refusal = PlaceOptions.refusal(of: id, map, place) ?? node.refusal {
+        throw PlaceRefused(description: refusal)
+      }
+      var next = configuration
+      node.apply(to: &next)
+      guard next.followedAddress == nil || next.role == .replica else {
+        throw PlaceRefused(description: "\(address) was started with --follow, and is to lead")
+      }
+      return next
+    }
+  }
+
+  private struct PlaceRefused: Error, CustomStringConvertible { let description: String }
+
+  private func settings(
+    _ environment: [String: String], _ map: ShardMap?
+  ) throws -> Configuration {
     let given = try address(in: environment)
     let role = try environmentPlace(environment)
-    let node = try configuredNode(given, role, environment)
+    let node = try configuredNode(given, role, map, environment)
     let address = try node.map { try NodeAddress(parsing: $0.place.address) } ?? given
     var configuration = Configuration(
-      dataDirectory: dataDirectory ?? defaultDataDirectory(environment),
+      dataDirectory: dataDirectory(environment),
       host: address?.host ?? "127.0.0.1", port: Int(address?.port ?? 8080))
     configuration.syncPolicy = syncPolicy.policy
     configuration.segmentBytes = UInt64(segmentBytes.bytes)
@@ -223,7 +277,8 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func configuredNode(
-    _ address: NodeAddress?, _ role: EnvironmentPlace?, _ environment: [String: String]
+    _ address: NodeAddress?, _ role: EnvironmentPlace?, _ map: ShardMap?,
+    _ environment: [String: String]
   ) throws -> ConfiguredNode? {
     let text = "\(address.map { "\($0)" } ?? "127.0.0.1:8080")"
     switch role {
@@ -233,9 +288,9 @@ struct ServeCommand: AsyncParsableCommand {
       let map = try ConfigurationFile.refused { () throws(ShardMapError) in
         try ShardMap(leader: text, replicas: followers.map { "\($0)" }, source: "FOLLOWER_URLS")
       }
-      return try place.find(address: text, environment, told: map)
+      return try place.find(address: text, in: nil, environment, told: map)
     case .leader, nil:
-      return try place.find(address: address.map { "\($0)" }, environment)
+      return try place.find(address: address.map { "\($0)" }, in: map, environment)
     }
   }
 
@@ -263,7 +318,8 @@ struct ServeCommand: AsyncParsableCommand {
     }
   }
 
-  private func defaultDataDirectory(_ environment: [String: String]) -> String {
+  private func dataDirectory(_ environment: [String: String]) -> String {
+    if let dataDirectory { return dataDirectory }
     guard let port = environment["PORT"], address == nil else { return "./data" }
     return "./data/\(port)"
   }

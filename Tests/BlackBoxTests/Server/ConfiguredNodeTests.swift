@@ -129,12 +129,6 @@ extension NodeProcessTests {
       }
       let leaderless = try file(#"{"mode":"leaderless","nodes":["\#(address)"]}"#)
       #expect(try await refusal(["--config", leaderless] + here).contains("mode: this version"))
-      let two = try file(
-        """
-        {"shards":[{"name":"a","index":0,"leader":"\(address)"},
-                   {"name":"b","index":1,"leader":"127.0.0.1:9"}]}
-        """)
-      #expect(try await refusal(["--config", two] + here).contains("shards: this version"))
     }
 
     @Test("refuses flags that make no sense, exit 64")

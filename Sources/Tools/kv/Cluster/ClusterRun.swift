@@ -87,9 +87,9 @@ struct ClusterRun {
   private func welcome() {
     let rows = nodes.map { [$0.shard, $0.role, $0.address, $0.dataDirectory] }
     let table = ShardMapText.table([["shard", "role", "address", "data"]] + rows)
-    let first = nodes[0].address
+    let (first, last) = (nodes[0].address, nodes[nodes.count - 1].address)
     _ = Say.result(
       "\n\(table)\n  try: curl 'http://\(first)/set?key=party&value=Great'; "
-        + "curl 'http://\(first)/get?key=party'\n")
+        + "curl 'http://\(last)/get?key=party'\n")
   }
 }
