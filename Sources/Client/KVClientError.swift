@@ -28,6 +28,11 @@ public enum KVClientError: Error, Equatable, Sendable {
     }
   }
 
+  /// Whether a write was not done because its condition does not hold.
+  public var isUnmetCondition: Bool {
+    if case .refused(_, 412, _) = self { true } else { false }
+  }
+
   /// Whether it is certain that the request has changed nothing: then the same can be sent again. False
   /// where that is not known, and where something was written.
   public var nothingWasDone: Bool {

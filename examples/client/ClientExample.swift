@@ -13,10 +13,11 @@ import KVClient
     print("colour is", colour?.text ?? "absent")
 
     // Only if nobody has changed it since; then only if there is none.
-    do {
+    do throws(KVClientError) {
       if let colour { try await client.put("colour", "red", if: .matches(colour.etag)) }
       try await client.put("colour", "green", if: .absent)
-    } catch KVClientError.refused(_, status: 412, _) {
+    } catch {
+      guard error.isUnmetCondition else { throw error }
       print("there is a colour already")
     }
 
