@@ -65,7 +65,7 @@ extension KVClient {
     while true {
       refreshIfDue()
       let step: CallState.Step
-      var outcome: Result<Answered, KVClientError>
+      let outcome: Result<Answered, KVClientError>
       switch await locate(call, progress) {
       case .lost(let error):
         outcome = .failure(error)
@@ -91,11 +91,10 @@ extension KVClient {
   // MARK: - One attempt
 
   private func locate(_ call: Call, _ progress: CallState) async -> Location {
-    // Twice: a configuration may come between, and a leader be found.
-    var problem = KVClientError.noLeader(shard: "?", "the configuration has changed meanwhile")
+    var shard = 0
+    // A configuration may have to be read, then a leader to be found, who may be doubted at once.
     for _ in 0..<3 {
       var target: Target?
-      var shard = 0
       var isKnown = false
       do throws(KVClientError) {
         try state.withLock { state throws(KVClientError) in
@@ -119,8 +118,7 @@ extension KVClient {
       if let target { return .found(target) }
       if isKnown {
         guard let error = await findLeader(of: shard, deadline: progress.deadline) else { continue }
-        problem = error
-        return .lost(problem)
+        return .lost(error)
       }
       if options.configuration == .whenNeeded, !call.needsRoutes, !progress.needsRoutes {
         return .found(Target(node: seeds[0]))
@@ -133,7 +131,7 @@ extension KVClient {
       // The configuration may name as the leader who has just said that it is not.
       if let node = progress.refusing { state.withLock { $0.doubtLeader(node) } }
     }
-    return .lost(problem)
+    return .lost(.noLeader(shard: "\(shard)", "who led it a moment ago does not any more"))
   }
 
   private static func shard(
@@ -213,6 +211,9 @@ extension KVClient {
       case .final where isForwarded && !use.isRead:
         let by = answer.headers.first(name: "X-KV-Node").flatMap(NodeAddress.parsed)
         if let by, nodes.contains(by) { state.leads(by, shard: target.shard) }
+      case .final where !use.isRead && answer.status / 100 == 2 && nodes.contains(node):
+        // Another call may have doubted it meanwhile.
+        if state.shards[target.shard].leader == nil { state.leads(node, shard: target.shard) }
       default: break
       }
     }
