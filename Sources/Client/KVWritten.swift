@@ -1,6 +1,6 @@
 /// A write that was acknowledged.
 public struct KVWritten: Hashable, Sendable {
-  /// Its number; of a batch the last one's.
+  /// Its number.
   public var version: UInt64
   /// Of this very value: what `KVCondition.matches` takes. Opaque.
   public var etag: String

@@ -40,7 +40,7 @@ package enum KeyExchange {
     }
   }
 
-  /// What a put or a batch has written.
+  /// What a put has written.
   package static func written(
     _ answer: KVResponse, _ node: NodeAddress
   ) throws(KVClientError) -> KVWritten {

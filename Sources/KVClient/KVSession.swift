@@ -25,6 +25,16 @@ public final class KVSession: Sendable {
     }
   }
 
+  /// The same of a number alone, which a batch is answered with: of the epoch that was seen last.
+  package func note(version: UInt64, shard: Int, of count: Int) {
+    seen.withLock { seen in
+      seen.move(to: count)
+      let tag = VersionTag(version, after: seen.tags[shard])
+      if let old = seen.tags[shard], !(old < tag) { return }
+      seen.tags[shard] = tag
+    }
+  }
+
   /// What a read of that shard must not be older than.
   package func minimum(shard: Int, of count: Int) -> String? {
     seen.withLock { seen in
@@ -67,6 +77,13 @@ package struct VersionTag: Comparable {
     else { return nil }
     self.text = String(text)
     self.epoch = epoch
+    self.version = version
+  }
+
+  /// A number alone.
+  init(_ version: UInt64, after tag: VersionTag?) {
+    text = String(version)
+    epoch = tag?.epoch ?? 0
     self.version = version
   }
 

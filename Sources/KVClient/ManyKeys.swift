@@ -129,7 +129,7 @@ extension KVClient {
   /// - Throws: `.badRequest` when they are of several shards: only what is of one is written together.
   public func batch(
     _ changes: [KVChange], members: Int? = nil, session: KVSession? = nil
-  ) async throws(KVClientError) -> KVWritten {
+  ) async throws(KVClientError) -> UInt64 {
     guard let first = changes.first else { throw .badRequest("the batch is empty") }
     guard changes.allSatisfy({ !$0.key.isEmpty }) else {
       throw .badRequest("a key is empty: every key has a byte at least")
@@ -146,9 +146,12 @@ extension KVClient {
       KVRequest(.POST, "/batch" + query.text, body: body)
     }
     let answered = try await perform(call)
-    let written = try KeyExchange.written(answered.answer, answered.node)
-    session?.note(written.etag, shard: answered.shard, of: answered.shardCount)
-    return written
+    guard answered.answer.status == 200 else {
+      throw KeyExchange.refusal(answered.answer, answered.node)
+    }
+    let version = try KeyExchange.version(answered.answer, answered.node)
+    session?.note(version: version, shard: answered.shard, of: answered.shardCount)
+    return version
   }
 
   /// A line of JSON for each; keys and values in base64, whatever they are.

@@ -230,6 +230,18 @@ import Testing
     #expect(session.minimum(shard: 0, of: 2) == "6.2-00000000000000bb")
   }
 
+  @Test("takes a number alone for one of the epoch that it has seen last")
+  func numbers() {
+    let session = KVSession()
+    session.note(version: 4, shard: 0, of: 1)
+    #expect(session.minimum(shard: 0, of: 1) == "4")
+    session.note("\"6.2-aa\"", shard: 0, of: 1)
+    session.note(version: 5, shard: 0, of: 1)
+    #expect(session.minimum(shard: 0, of: 1) == "6.2-aa")
+    session.note(version: 7, shard: 0, of: 1)
+    #expect(session.minimum(shard: 0, of: 1) == "7")
+  }
+
   @Test("goes on in the children of a shard that is divided, and forgets another store's")
   func divided() {
     let session = KVSession()
