@@ -65,8 +65,9 @@ extension KVClient {
     }
     let answered = try await perform(call)
     let wasThere = try KeyExchange.deleted(answered.answer, answered.node)
-    if let etag = answered.answer.etag {
-      session?.note(etag, shard: answered.shard, of: answered.shardCount)
+    // A delete is answered with a number, and no entity tag.
+    if let version = answered.answer.version {
+      session?.note(version: version, shard: answered.shard, of: answered.shardCount)
     }
     return wasThere
   }

@@ -106,6 +106,11 @@ extension NodeProcessTests {
         try await client.put("k", "\(number)", session: session)
         #expect(try await client.get("k", session: session)?.text == "\(number)")
       }
+      for number in 0..<50 {
+        try await client.put("gone", "\(number)", session: session)
+        try await client.delete("gone", session: session)
+        #expect(try await client.get("gone", session: session) == nil)
+      }
       let set1 = try await Executable.kv.run(
         ["set", "by", "a replica", "--http-addr", "\(nodes[1].address)"], in: directory)
       #expect(set1.status == 0 && set1.output.hasPrefix("version "), "\(set1.errors)")
