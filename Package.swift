@@ -19,6 +19,7 @@ let package = Package(
   name: "shiplog",
   products: [
     .library(name: "WAL", targets: ["WAL"]),
+    .library(name: "KVClient", targets: ["KVClient"]),
     .executable(name: "kv", targets: ["kv"]),
     .executable(name: "wal-dump", targets: ["wal-dump"]),
     .executable(name: "wal-compact", targets: ["wal-compact"]),
@@ -40,6 +41,7 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .target(name: "Engine", dependencies: ["WAL", "Sharding", "CMemory", "CZstd"]),
     .target(name: "Client", dependencies: ["Sharding"] + nio),
+    .target(name: "KVClient", dependencies: ["Client", "Sharding"] + nio),
     .target(
       name: "Server",
       dependencies: ["Engine", "Client", "Sharding", "CMemory", logging, metrics] + nio
@@ -49,13 +51,15 @@ let package = Package(
     .target(
       name: "Bench",
       dependencies: [
-        "Client", "Sharding", "WAL", "CEpoll", .product(name: "NIOCore", package: "swift-nio"),
+        "Client", "KVClient", "Sharding", "WAL", "CEpoll",
+        .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ], path: "Sources/Tools/Bench"),
     .executableTarget(
       name: "kv",
       dependencies: [
-        "Server", "Client", "Engine", "Sharding", "Terminal", "Bench", argumentParser, logging,
+        "Server", "Client", "KVClient", "Engine", "Sharding", "Terminal", "Bench", argumentParser,
+        logging,
       ] + nio + lifecycle,
       path: "Sources/Tools/kv"),
     .executableTarget(
@@ -74,6 +78,8 @@ let package = Package(
     .executableTarget(
       name: "purge-locks", dependencies: ["Engine", "Sharding", "WAL"],
       path: "Benchmarks/purge-locks"),
+    .executableTarget(
+      name: "client-example", dependencies: ["KVClient"], path: "examples/client"),
     .executableTarget(
       name: "log-writer", dependencies: ["WAL"], path: "Tests/log-writer"),
     .target(
@@ -96,13 +102,14 @@ let package = Package(
         "Server", "Engine", "WAL", "LanePair", "SimulatedDisk", "TemporaryFiles", logging,
       ] + nio),
     .testTarget(name: "ClientTests", dependencies: ["Client"]),
-    .testTarget(name: "BenchTests", dependencies: ["Bench", "Client"] + nio),
+    .testTarget(name: "KVClientTests", dependencies: ["KVClient", "Sharding"] + nio),
+    .testTarget(name: "BenchTests", dependencies: ["Bench", "Client", "Sharding"] + nio),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),
     .testTarget(
       name: "BlackBoxTests",
       dependencies: [
         "WAL", "Engine", "Sharding", "Terminal", "wal-dump", "wal-compact", "snapshot-split",
-        "log-writer",
+        "log-writer", "KVClient", "client-example",
         "kv",
       ]),
   ],

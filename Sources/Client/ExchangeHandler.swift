@@ -13,6 +13,8 @@ final class ExchangeHandler: ChannelInboundHandler {
   private var completion: Completion?
   private var timer: Scheduled<Void>?
   private var context: ChannelHandlerContext?
+  /// Of the exchange that is under way.
+  private var id: ObjectIdentifier?
 
   init(answerBytesMax: Int) {
     state = ExchangeState(answerBytesMax: answerBytesMax)
@@ -22,8 +24,10 @@ final class ExchangeHandler: ChannelInboundHandler {
   var isIdle: Bool { state.isIdle && context?.channel.isActive == true }
 
   /// Calls `completion` exactly once, on the event loop.
+  ///
+  /// - Parameter id: for `cancel`.
   func execute(
-    _ head: HTTPRequestHead, body: ByteBuffer, deadline: NIODeadline,
+    _ head: HTTPRequestHead, body: ByteBuffer, deadline: NIODeadline, id: ObjectIdentifier?,
     completion: @escaping Completion
   ) {
     guard let context, context.channel.isActive else {
@@ -32,6 +36,7 @@ final class ExchangeHandler: ChannelInboundHandler {
     guard deadline > .now() else { return completion(.failed(.unsent(.timedOut(.connecting)))) }
     if let cause = state.begin(head.method) { return completion(.failed(.unsent(cause))) }
     self.completion = completion
+    self.id = id
     let loop = context.eventLoop.assumeIsolated()
     if deadline < .distantFuture {
       timer = loop.scheduleTask(deadline: deadline) { self.end(.timedOut(.answer)) }
@@ -43,6 +48,11 @@ final class ExchangeHandler: ChannelInboundHandler {
       context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
     }
     context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: written)
+  }
+
+  /// Ends that exchange, and the connection, if it is under way.
+  func cancel(_ id: ObjectIdentifier) {
+    if self.id == id { end(.cancelled) }
   }
 
   /// Bytes came in, whatever the decoder makes of them.
@@ -90,6 +100,7 @@ final class ExchangeHandler: ChannelInboundHandler {
     // The next request may begin inside the call.
     let completion = self.completion
     self.completion = nil
+    id = nil
     completion?(outcome)
   }
 }

@@ -18,6 +18,8 @@ public enum FailureCause: Hashable, Sendable {
   /// The connection has another request under way.
   case connectionInUse
   case poolClosed
+  /// The task that asked was cancelled.
+  case cancelled
 
   /// What a request was waiting for when its time was over.
   public enum Stage: Hashable, Sendable {
@@ -40,6 +42,7 @@ extension FailureCause: CustomStringConvertible {
     case .tooManyWaiting(let max): "\(max) requests wait for a connection already"
     case .connectionInUse: "the connection has another request under way"
     case .poolClosed: "the client was closed"
+    case .cancelled: "the call was cancelled"
     }
   }
 }

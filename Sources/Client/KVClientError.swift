@@ -17,12 +17,32 @@ public enum KVClientError: Error, Equatable, Sendable {
   case unexpectedAnswer(NodeAddress, String)
   /// One redirection led to the next. The address is of the node that was one too many.
   case tooManyRedirections(NodeAddress, max: Int)
+  /// None of a shard's nodes leads it: its name, and what they say. Nothing was done.
+  case noLeader(shard: String, String)
 
   /// False when it is certain that no node has seen the request.
   public var mayHaveBeenSent: Bool {
     switch self {
     case .badAddress, .badRequest, .neverSent: false
-    case .outcomeUnknown, .refused, .unexpectedAnswer, .tooManyRedirections: true
+    case .outcomeUnknown, .refused, .unexpectedAnswer, .tooManyRedirections, .noLeader: true
+    }
+  }
+
+  /// Whether a write was not done because its condition does not hold.
+  public var isUnmetCondition: Bool {
+    if case .refused(_, 412, _) = self { true } else { false }
+  }
+
+  /// Whether it is certain that the request has changed nothing: then the same can be sent again. False
+  /// where that is not known, and where something was written.
+  public var nothingWasDone: Bool {
+    switch self {
+    case .badAddress, .badRequest, .neverSent, .tooManyRedirections, .noLeader: true
+    case .outcomeUnknown(_, _, let method): method.isRead
+    case .refused(_, 502, let message): message.contains("nothing was done")
+    case .refused(_, let status, _):
+      (400..<500).contains(status) || [503, 507, 508].contains(status)
+    case .unexpectedAnswer: false
     }
   }
 }
@@ -48,6 +68,8 @@ extension KVClientError: CustomStringConvertible {
       "\(address): \(problem): is this a node of Shiplog?"
     case .tooManyRedirections(let address, let max):
       "\(address): redirected more than \(max) times: do all nodes have the same configuration?"
+    case .noLeader(let shard, let reason):
+      "no node leads shard \(shard.debugDescription): \(reason): start the leader, or promote a replica"
     }
   }
 
@@ -63,6 +85,7 @@ extension KVClientError: CustomStringConvertible {
     case .malformedAnswer: "is this a node of Shiplog?"
     case .answerTooLarge: "ask for less"
     case .connectionInUse, .poolClosed: "use another"
+    case .cancelled: "nothing is known to be wrong with the node"
     }
   }
 
@@ -73,6 +96,7 @@ extension KVClientError: CustomStringConvertible {
     case 403: "this node only reads: ask the leader of the shard"
     case 412: "the condition does not hold: read the key again"
     case 413, 414, 431: "send less"
+    case 421: "this node does not lead the shard: ask the leader"
     case 502: "a node that has the key cannot be reached: check the cluster"
     case 503: "nothing was done: try again later"
     case 504: "written, but not confirmed by enough nodes: check the replicas"

@@ -123,17 +123,27 @@ public final class KVConnection: Sendable {
 
   /// Sends a request that has been validated, and calls `completion` exactly once, on the
   /// connection's event loop.
+  ///
+  /// - Parameter id: for `cancel`.
   func exchange(
-    _ request: KVRequest, deadline: NIODeadline, completion: @escaping ExchangeHandler.Completion
+    _ request: KVRequest, deadline: NIODeadline, id: ObjectIdentifier? = nil,
+    completion: @escaping ExchangeHandler.Completion
   ) {
     let head = request.head(to: address)
     if eventLoop.inEventLoop {
-      handler.value.execute(head, body: request.body, deadline: deadline, completion: completion)
+      handler.value.execute(
+        head, body: request.body, deadline: deadline, id: id, completion: completion)
     } else {
       eventLoop.execute { [handler] in
-        handler.value.execute(head, body: request.body, deadline: deadline, completion: completion)
+        handler.value.execute(
+          head, body: request.body, deadline: deadline, id: id, completion: completion)
       }
     }
+  }
+
+  /// Has that exchange fail, and closes the connection, if it is under way.
+  func cancel(_ id: ObjectIdentifier) {
+    eventLoop.execute { [handler] in handler.value.cancel(id) }
   }
 
   /// Closes at once. A request under way fails.

@@ -11,15 +11,19 @@ public struct KVLimits: Hashable, Sendable {
   public var idleTimeout: TimeAmount
   /// Bytes of an answer's body.
   public var answerBytesMax: Int
+  /// How long a connection may take to be made; nil: until its request's deadline.
+  public var connectTimeout: TimeAmount?
 
   public init(
     connectionsPerNodeMax: Int = 16, waitingPerNodeMax: Int = 1_024,
-    idleTimeout: TimeAmount = .seconds(30), answerBytesMax: Int = 32 << 20
+    idleTimeout: TimeAmount = .seconds(30), answerBytesMax: Int = 32 << 20,
+    connectTimeout: TimeAmount? = nil
   ) {
     precondition(connectionsPerNodeMax > 0, "a pool without connections answers nothing")
     self.connectionsPerNodeMax = connectionsPerNodeMax
     self.waitingPerNodeMax = waitingPerNodeMax
     self.idleTimeout = idleTimeout
     self.answerBytesMax = answerBytesMax
+    self.connectTimeout = connectTimeout
   }
 }

@@ -40,14 +40,46 @@ public final class KVPool: Sendable {
       promise.fail(error)
       return promise.futureResult
     }
-    let pooled = PooledRequest(request, address, deadline, promise)
+    begin(PooledRequest(request, address, deadline, promise))
+    return promise.futureResult
+  }
+
+  /// The same for a task, whose cancellation ends the request.
+  ///
+  /// - Throws: `KVClientError.badRequest`, `.neverSent` or `.outcomeUnknown`, with the cause `.cancelled`
+  ///   for a task that was.
+  public func answer(
+    to request: KVRequest, on address: NodeAddress, deadline: NIODeadline
+  ) async throws(KVClientError) -> KVResponse {
+    try request.validate()
+    let pooled = PooledRequest(
+      request, address, deadline, group.any().makePromise(of: KVResponse.self))
+    do {
+      return try await withTaskCancellationHandler {
+        begin(pooled)
+        return try await pooled.promise.futureResult.get()
+      } onCancel: {
+        // What waited gives its turn up; what a connection is being made for leaves it to others.
+        if !pooled.cancel() { _ = state.withLock { $0.withdraw(pooled) } }
+      }
+    } catch {
+      // The pool fails with nothing else.
+      throw error as? KVClientError
+        ?? .outcomeUnknown(address, .system("\(error)"), request.method)
+    }
+  }
+
+  private func begin(_ pooled: PooledRequest) {
+    guard !pooled.isCancelled else { return }
     switch state.withLock({ $0.admit(pooled) }) {
     case .use(let connection): exchange(pooled, on: connection, isKept: true)
     case .connect: connect(pooled)
-    case .wait: limitWait(of: pooled)
+    case .wait:
+      limitWait(of: pooled)
+      // Cancelled in between: it was not among those who wait yet.
+      if pooled.isCancelled { _ = state.withLock { $0.withdraw(pooled) } }
     case .refuse(let cause): pooled.fail(.unsent(cause))
     }
-    return promise.futureResult
   }
 
   /// Admits nothing more. Requests that wait fail; those under way go on to their end.
@@ -74,8 +106,10 @@ public final class KVPool: Sendable {
   // MARK: - A request that has a place
 
   private func connect(_ pooled: PooledRequest) {
+    guard !pooled.isCancelled else { return abandon(pooled, nil) }
+    let latest = limits.connectTimeout.map { .now() + $0 } ?? pooled.deadline
     KVConnection.open(
-      pooled.address, on: pooled.eventLoop, deadline: pooled.deadline,
+      pooled.address, on: pooled.eventLoop, deadline: min(pooled.deadline, latest),
       answerBytesMax: limits.answerBytesMax
     ).whenComplete { result in
       switch result {
@@ -94,12 +128,19 @@ public final class KVPool: Sendable {
   }
 
   private func exchange(_ pooled: PooledRequest, on connection: KVConnection, isKept: Bool) {
-    connection.exchange(pooled.request, deadline: pooled.deadline) { outcome in
+    guard connection.eventLoop.inEventLoop else {
+      return connection.eventLoop.execute { self.exchange(pooled, on: connection, isKept: isKept) }
+    }
+    guard pooled.enter(connection) else { return abandon(pooled, connection) }
+    connection.exchange(
+      pooled.request, deadline: pooled.deadline, id: ObjectIdentifier(pooled)
+    ) { outcome in
       switch outcome {
       case .answered(let answer):
         self.release(pooled.address, connection.isIdle ? connection : nil)
         pooled.promise.succeed(answer)
       case .failed(let failure) where isKept && Self.mayRepeat(pooled.request, after: failure):
+        pooled.leave()
         self.connect(pooled)
       case .failed(let failure):
         self.release(pooled.address, connection.isIdle ? connection : nil)
@@ -114,6 +155,12 @@ public final class KVPool: Sendable {
       !failure.wasSent || request.isIdempotent && !failure.didAnswerBegin
     default: false
     }
+  }
+
+  /// Gives back what a cancelled request has got.
+  private func abandon(_ pooled: PooledRequest, _ connection: KVConnection?) {
+    pooled.fail(.unsent(.cancelled))
+    release(pooled.address, connection.flatMap { $0.isIdle ? $0 : nil })
   }
 
   private func release(_ address: NodeAddress, _ connection: KVConnection?) {

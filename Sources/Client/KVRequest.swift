@@ -71,7 +71,7 @@ public struct KVRequest: Sendable {
 
 extension HTTPMethod {
   /// Changes nothing at the node.
-  var isRead: Bool { self == .GET || self == .HEAD || self == .OPTIONS }
+  package var isRead: Bool { self == .GET || self == .HEAD || self == .OPTIONS }
 }
 
 /// A token of RFC 9110, section 5.6.2.

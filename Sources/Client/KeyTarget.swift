@@ -1,8 +1,11 @@
 /// Targets of the REST API.
 public enum KeyTarget {
   /// `/kv/{key}`: every byte that is not unreserved in RFC 3986, section 2.3, as `%` and two digits.
-  public static func path(_ key: some Sequence<UInt8>) -> String {
-    var bytes = Array("/kv/".utf8)
+  public static func path(_ key: some Sequence<UInt8>) -> String { "/kv/" + encoded(key) }
+
+  /// The same without the path, as it stands in a query.
+  package static func encoded(_ key: some Sequence<UInt8>) -> String {
+    var bytes: [UInt8] = []
     for byte in key {
       if isUnreserved(byte) {
         bytes.append(byte)

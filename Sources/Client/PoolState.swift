@@ -1,30 +1,5 @@
 import NIOCore
 
-/// A request on its way through a pool.
-final class PooledRequest: Sendable {
-  let request: KVRequest
-  let address: NodeAddress
-  let deadline: NIODeadline
-  let promise: EventLoopPromise<KVResponse>
-
-  init(
-    _ request: KVRequest, _ address: NodeAddress, _ deadline: NIODeadline,
-    _ promise: EventLoopPromise<KVResponse>
-  ) {
-    self.request = request
-    self.address = address
-    self.deadline = deadline
-    self.promise = promise
-  }
-
-  /// Where the answer is wanted, and a new connection made.
-  var eventLoop: any EventLoop { promise.futureResult.eventLoop }
-
-  func fail(_ failure: ExchangeFailure) {
-    promise.fail(KVClientError(failure, request, address))
-  }
-}
-
 /// Who has which connection, and who waits, without the connections' input and output.
 ///
 /// A request holds one of its node's places from its admission to its end, whether it has a

@@ -1,7 +1,17 @@
 /// Where a 307 sends the client: the same request, on the right node.
-struct Redirection: Equatable {
-  var address: NodeAddress
-  var target: String
+package struct Redirection: Equatable {
+  package var address: NodeAddress
+  package var target: String
+
+  /// What is said of an answer that is none.
+  package static let isUnusable = "a redirection without a usable Location"
+
+  /// - Parameter answer: a 307 of the node at `address`.
+  /// - Returns: nil where it does not say where.
+  package init?(_ answer: KVResponse, from address: NodeAddress) {
+    guard let location = answer.headers.first(name: "Location") else { return nil }
+    self.init(location: location, from: address)
+  }
 
   /// - Parameters:
   ///   - location: `http://host:port/path?query`, or `/path?query` on the same node.

@@ -1,11 +1,11 @@
 import NIOCore
 
 /// The node's words in an answer that is not the wanted one, on one line.
-enum RefusalText {
+package enum RefusalText {
   private static let bytesMax = 500
 
   /// The text of `{"error":"…"}`, or else the body itself. What cannot be printed becomes a blank.
-  static func text(_ body: ByteBuffer) -> String {
+  package static func text(_ body: ByteBuffer) -> String {
     let bytes = Array(body.readableBytesView.prefix(bytesMax))
     let text = errorMember(bytes) ?? String(decoding: bytes, as: UTF8.self)
     return line(text)

@@ -29,6 +29,12 @@ public enum ShardHash: UInt32, Hashable, Sendable, CaseIterable {
     for byte in key { hash = (hash &* 0x100_0000_01b3) ^ UInt64(byte) }
     return self == .fnv1 ? hash : avalanche(hash)
   }
+
+  /// The index of the shard that a key belongs to, of so many.
+  @inlinable
+  public func shard(of key: UnsafeRawBufferPointer, count: Int) -> Int {
+    Int(truncatingIfNeeded: self(key) % UInt64(truncatingIfNeeded: count))
+  }
 }
 
 /// MurmurHash3's 64-bit finalizer (Appleby): every bit of the input changes half of the output.

@@ -61,7 +61,7 @@ public struct ShardMap: Hashable, Sendable {
   /// The index of the shard that a key belongs to.
   @inlinable
   public func shard(of key: UnsafeRawBufferPointer) -> Int {
-    Int(truncatingIfNeeded: hash(key) % UInt64(truncatingIfNeeded: shards.count))
+    hash.shard(of: key, count: shards.count)
   }
 
   /// The addresses of all nodes, shard by shard.

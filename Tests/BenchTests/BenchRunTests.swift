@@ -1,6 +1,7 @@
 import Bench
 import Client
 import NIOCore
+import Sharding
 import Synchronization
 import Testing
 
@@ -277,6 +278,62 @@ struct BenchRunTests {
     let seen = keys.mutex.withLock { $0 }
     #expect(seen[0].isDisjoint(with: seen[1]))
     #expect(seen[0].count + seen[1].count == 40)
+  }
+
+  /// Two shards of a leader each, of which the first alone is a target.
+  private func cluster(
+    _ keys: Locked<[Set<String>]>
+  ) async throws -> (nodes: [FakeNode], targets: [NodeAddress]) {
+    var nodes: [FakeNode] = []
+    for shard in 0..<2 {
+      nodes.append(
+        try await FakeNode(shard: shard, shards: 2) { request in
+          keys.mutex.withLock { _ = $0[shard].insert(request.key) }
+          return .init()
+        })
+    }
+    let shards = nodes.enumerated().map { index, node in
+      "{\"name\":\"s\(index)\",\"index\":\(index),\"leader\":\"\(node.address)\"}"
+    }
+    for node in nodes {
+      node.configure("{\"hash\":\"fnv1-64-mix\",\"shards\":[\(shards.joined(separator: ","))]}")
+    }
+    return (nodes, [nodes[0].address])
+  }
+
+  @Test("One target of a cluster is enough: keys go to the shards that its configuration says")
+  func configuration() async throws {
+    let keys = Locked([Set<String>(), Set<String>()])
+    let (nodes, targets) = try await cluster(keys)
+    defer { for node in nodes { node.die() } }
+    var parameters = parameters(nodes[0], writeRatio: 0.5, operations: 500)
+    parameters.targets = targets
+    parameters.keys = 40
+    let result = try await run(parameters)
+    #expect(result.measured.answered == 500 && result.targets.routesByKey)
+    let seen = keys.mutex.withLock { $0 }
+    #expect(seen[0].isDisjoint(with: seen[1]) && !seen[0].isEmpty && !seen[1].isEmpty)
+    #expect(seen[0].count + seen[1].count == 40)
+    for (shard, keys) in seen.enumerated() {
+      #expect(
+        keys.allSatisfy { key in
+          Array(key.utf8).withUnsafeBytes { ShardHash.fnv1Mixed.shard(of: $0, count: 2) } == shard
+        })
+    }
+  }
+
+  @Test("By way of the entry every request goes to the target, which hands on what is another's")
+  func entry() async throws {
+    let keys = Locked([Set<String>(), Set<String>()])
+    let (nodes, targets) = try await cluster(keys)
+    defer { for node in nodes { node.die() } }
+    var parameters = parameters(nodes[0], writeRatio: 0.5, operations: 300)
+    parameters.targets = targets
+    parameters.route = .entry
+    let result = try await run(parameters)
+    #expect(result.measured.answered == 300 && result.targets.isCluster)
+    #expect(nodes[0].count == 300 && nodes[1].count == 0)
+    #expect(TextReport(result).text.contains("entry: every request to a target"))
   }
 
   @Test("Reads go to the replicas when they are asked for, and writes to the leader")

@@ -48,6 +48,8 @@ final class FakeNode: Sendable {
   private final class Shared: Sendable {
     let mutex = Mutex(State())
     let status = Mutex("")
+    /// Nil: it has none.
+    let configuration = Mutex<String?>(nil)
   }
 
   init(
@@ -77,6 +79,9 @@ final class FakeNode: Sendable {
       + "\"shard\":{\"name\":\"s\",\"index\":\(shard),\"count\":\(shards)},\"replicas\":[\(list)]}"
     state.status.withLock { $0 = text }
   }
+
+  /// Gives it the configuration, as JSON.
+  func configure(_ json: String) { state.configuration.withLock { $0 = json } }
 
   /// Requests that the test has answered.
   var count: Int { state.mutex.withLock { $0.count } }
@@ -112,6 +117,11 @@ final class FakeNode: Sendable {
         let (method, target) = (String(words[0]), String(words[1]))
         if target == "/status" {
           send(Answer(body: state.status.withLock { $0 }), context.channel)
+          continue
+        }
+        if target == "/admin/config" {
+          let json = state.configuration.withLock { $0 }
+          send(Answer(status: json == nil ? 404 : 200, body: json ?? ""), context.channel)
           continue
         }
         underWay += 1

@@ -1,5 +1,6 @@
 import Bench
 import Client
+import Sharding
 import Testing
 
 struct TargetMapTests {
@@ -61,6 +62,42 @@ struct TargetMapTests {
     #expect(all.shard(of: "adjective".utf8) == 0 && all.shard(of: "adverb".utf8) == 1)
     let part = try map([node(1, shard: 1, shards: 4), node(2, shard: 3, shards: 4)])
     #expect(part.shardCount == 1 && part.isCluster && part.writers == [[0, 1]])
+  }
+
+  @Test("A configuration says which nodes are of a shard, and their epochs which of them leads")
+  func configuration() throws {
+    let json = """
+      {"hash":"fnv1-64-mix","shards":[{"name":"a","index":0,"leader":"h:1","replicas":["h:2","h:3"]},
+        {"name":"b","index":1,"leader":"h:4"}]}
+      """
+    let shards = try ShardMap(json: Array(json.utf8), file: "test")
+    var nodes = [node(1), node(2), node(4, shard: 1)]
+    func map(
+      _ nodes: [NodeDescription], _ readFrom: BenchParameters.ReadSource = .leader
+    ) throws(BenchError) -> TargetMap {
+      try TargetMap(shards, nodes, readFrom: readFrom, hasWrites: true)
+    }
+    // The second was promoted, and the first does not know it yet.
+    nodes[1].epoch.number = 2
+    let leaders = try map(nodes)
+    #expect(leaders.writers.map { $0.map { leaders.nodes[$0] } } == [[address(2)], [address(4)]])
+    let key = Array("key".utf8)
+    #expect(
+      leaders.shard(of: key)
+        == key.withUnsafeBytes { ShardHash.fnv1Mixed.shard(of: $0, count: 2) })
+    let any = try map(nodes, .any)
+    #expect(any.readers[0].map { any.nodes[$0] } == [address(2), address(1)])
+    // The other shard has no replica, and h:3 does not answer.
+    #expect(throws: BenchError.self) { try map(nodes, .replicas) }
+    (nodes[0].role, nodes[1].role) = ("replica", "replica")
+    #expect(throws: BenchError.self) { try map(nodes) }
+  }
+
+  @Test("By way of the entry every target takes everything; keys are stored by shards all the same")
+  func entries() throws {
+    let map = try TargetMap(entries: [node(1, shards: 2), node(2, shards: 2)], nil)
+    #expect(map.writers == [[0, 1], [0, 1]] && map.readers == map.writers)
+    #expect(!map.routesByKey && map.isCluster && map.shard(of: "adverb".utf8) == 1)
   }
 
   @Test("Every node of a leaderless set reads and writes; a mixture is refused")

@@ -17,6 +17,7 @@ struct Executable {
   static let compact = Executable("wal-compact")
   static let split = Executable("snapshot-split")
   static let kv = Executable("kv")
+  static let clientExample = Executable("client-example")
 
   static let shell = Executable(url: URL(fileURLWithPath: "/bin/sh"))
 

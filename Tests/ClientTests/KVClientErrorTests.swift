@@ -46,4 +46,23 @@ struct KVClientErrorTests {
     #expect(KVClientError.outcomeUnknown(Self.node, .connectionClosed, .PUT).mayHaveBeenSent)
     #expect(KVClientError.refused(Self.node, status: 502, message: "").mayHaveBeenSent)
   }
+
+  @Test("says whether it is certain that nothing was done")
+  func knowsWhatWasDone() {
+    let node = Self.node
+    for status in [400, 403, 404, 412, 413, 421, 503, 507, 508] {
+      #expect(KVClientError.refused(node, status: status, message: "").nothingWasDone)
+    }
+    for status in [500, 502, 504] {
+      #expect(!KVClientError.refused(node, status: status, message: "").nothingWasDone)
+    }
+    let handedOn = KVClientError.refused(
+      node, status: 502, message: "h:1 cannot be reached: nothing was done")
+    #expect(handedOn.nothingWasDone)
+    #expect(KVClientError.neverSent(node, .cancelled).nothingWasDone)
+    #expect(KVClientError.noLeader(shard: "s", "").nothingWasDone)
+    #expect(KVClientError.outcomeUnknown(node, .cancelled, .GET).nothingWasDone)
+    #expect(!KVClientError.outcomeUnknown(node, .cancelled, .PUT).nothingWasDone)
+    #expect(!KVClientError.unexpectedAnswer(node, "").nothingWasDone)
+  }
 }

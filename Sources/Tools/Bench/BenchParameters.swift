@@ -15,6 +15,14 @@ public struct BenchParameters: Sendable {
     case any
   }
 
+  /// Which node of a cluster a request is sent to.
+  public enum Route: String, Sendable, CaseIterable {
+    /// One of its key's shard.
+    case direct
+    /// A target, which hands on what is another's.
+    case entry
+  }
+
   /// Whether the keys are stored before the run.
   public enum Load: String, Sendable, CaseIterable {
     /// Where reads are asked for and some of the keys are absent.
@@ -44,6 +52,7 @@ public struct BenchParameters: Sendable {
   public var operations: UInt64?
   public var warmupSeconds = 1.0
   public var readFrom = ReadSource.leader
+  public var route = Route.direct
   /// Members that must have a write before it is answered; nil for what the node is configured to.
   public var writeQuorum: Int?
   /// Members that are asked for a read; nil for what the node is configured to.

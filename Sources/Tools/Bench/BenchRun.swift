@@ -10,7 +10,6 @@ import WAL
 
 /// A whole run: looks at the targets, stores keys where they are missing, measures.
 public struct BenchRun: Sendable {
-  private static let probeSeconds = 5
   private static let pollMilliseconds = 100
 
   private let parameters: BenchParameters
@@ -29,10 +28,9 @@ public struct BenchRun: Sendable {
   /// - Throws: `BenchError` when nothing could be measured.
   public func run() async throws(BenchError) -> BenchResult {
     try parameters.validate()
-    var descriptions: [NodeDescription] = []
-    for target in parameters.targets { descriptions.append(try await describe(target)) }
-    let targets = try TargetMap(
-      descriptions, readFrom: parameters.readFrom, hasWrites: parameters.mix.hasWrites)
+    let pool = KVPool()
+    defer { pool.close() }
+    let (descriptions, targets) = try await ClusterSurvey(parameters, pool).take()
     if parameters.checksStaleness {
       guard targets.mode != .leaderless else {
         throw .unsupported(
@@ -55,18 +53,6 @@ public struct BenchRun: Sendable {
       for key in 0..<parameters.keys { board.keyIsPresent(key) }
     }
     return try await measure(targets, descriptions, loading, board)
-  }
-
-  private func describe(_ target: NodeAddress) async throws(BenchError) -> NodeDescription {
-    let status: [UInt8]
-    do throws(KVClientError) {
-      status = try await KVClient.with(target, timeout: .seconds(Self.probeSeconds)) {
-        client throws(KVClientError) in try await client.status()
-      }
-    } catch {
-      throw .target(error.description)
-    }
-    return try NodeDescription(address: target, status: status)
   }
 
   /// Only a mix of reads and writes has versions and intervals to be compared.

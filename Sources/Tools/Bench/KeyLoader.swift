@@ -29,7 +29,7 @@ struct KeyLoader {
   func load() async throws(BenchError) -> BenchResult.Loading? {
     let pool = KVPool()
     defer { pool.close() }
-    let clients = targets.nodes.map { KVClient($0, pool: pool, timeout: timeout) }
+    let clients = targets.nodes.map { NodeClient($0, pool: pool, timeout: timeout) }
     switch parameters.load {
     case .never: return nil
     case .always: break
@@ -50,7 +50,7 @@ struct KeyLoader {
   }
 
   /// Looks at some that are spread over all, the first and the last among them.
-  private func samplesArePresent(_ clients: [KVClient]) async throws(BenchError) -> Bool {
+  private func samplesArePresent(_ clients: [NodeClient]) async throws(BenchError) -> Bool {
     let count = min(Self.samples, parameters.keys)
     for index in 0..<count {
       let number = count == 1 ? 0 : index * (parameters.keys - 1) / (count - 1)
@@ -67,7 +67,7 @@ struct KeyLoader {
 
   /// - Returns: how many keys were stored.
   private func load(
-    _ shard: Int, _ client: KVClient, _ before: UInt64
+    _ shard: Int, _ client: NodeClient, _ before: UInt64
   ) async throws(BenchError) -> UInt64 {
     let batchKeys = min(Self.batchKeysMax, Self.batchBytesMax / (parameters.valueBytes + 64))
     var next: UInt64 = 0
@@ -110,7 +110,7 @@ struct KeyLoader {
   }
 
   private func send(
-    _ requests: [(request: KVRequest, keys: UInt64)], _ client: KVClient
+    _ requests: [(request: KVRequest, keys: UInt64)], _ client: NodeClient
   ) async throws(BenchError) -> UInt64 {
     let outcomes = await withTaskGroup(of: Result<UInt64, BenchError>.self) { group in
       for (request, keys) in requests {

@@ -11,6 +11,7 @@ import Server
 
 extension BenchParameters.Distribution: ExpressibleByArgument {}
 extension BenchParameters.ReadSource: ExpressibleByArgument {}
+extension BenchParameters.Route: ExpressibleByArgument {}
 extension BenchParameters.Load: ExpressibleByArgument {}
 extension ArrivalSchedule.Spacing: ExpressibleByArgument {}
 
@@ -35,7 +36,8 @@ struct BenchCommand: AsyncParsableCommand {
   @Option(
     parsing: .singleValue,
     help: ArgumentHelp(
-      "A node. Give several for several. (default: 127.0.0.1:8080)", valueName: "host:port"),
+      "A node of a cluster, or of a shard. Give several for several. (default: 127.0.0.1:8080)",
+      valueName: "host:port"),
     transform: { text in
       do throws(KVClientError) {
         return try NodeAddress(parsing: text)
@@ -95,6 +97,12 @@ struct BenchCommand: AsyncParsableCommand {
 
   @Option(help: "Who is asked for reads.")
   var readFrom = BenchParameters.ReadSource.leader
+
+  @Option(
+    help: ArgumentHelp(
+      "Where a cluster's requests are sent: to a node of the key's shard, or to --target, which hands them on.",
+      valueName: "direct|entry"))
+  var route = BenchParameters.Route.direct
 
   @Option(
     name: [.customLong("w"), .customLong("write-quorum")],
@@ -164,6 +172,7 @@ struct BenchCommand: AsyncParsableCommand {
     parameters.operations = requests
     parameters.warmupSeconds = warmup
     parameters.readFrom = readFrom
+    parameters.route = route
     parameters.writeQuorum = writeQuorum
     parameters.readQuorum = readQuorum
     parameters.checksStaleness = staleCheck

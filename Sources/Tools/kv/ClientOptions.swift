@@ -1,5 +1,5 @@
 import ArgumentParser
-import Client
+import KVClient
 
 /// What every command has that asks a node.
 struct ClientOptions: ParsableArguments {
@@ -31,14 +31,33 @@ struct ClientOptions: ParsableArguments {
     }
   }
 
+  /// Asks the node, and whichever other one it takes. An error is said, and ends the command.
+  ///
+  /// The request goes to the node as it is: it hands on what is another's, so one exchange is mostly all it takes.
+  /// Only when it answers that another one is to be asked is the configuration read, and the leader looked for.
+  func askCluster<R>(
+    _ body: (KVClient) async throws(KVClientError) -> R
+  ) async throws -> R {
+    var use = KVClientOptions()
+    use.configuration = .whenNeeded
+    use.retries = false
+    use.timeout = .seconds(timeout)
+    use.limits.connectTimeout = nil
+    do throws(KVClientError) {
+      return try await KVClient.with(seeds: [address], options: use, body)
+    } catch {
+      throw Output.failure(error.description)
+    }
+  }
+
   /// Asks the node. An error is said, and ends the command.
   ///
   /// - Parameter timeoutSeconds: in place of `timeout`.
   func ask<R>(
-    timeoutSeconds: Double? = nil, _ body: (KVClient) async throws(KVClientError) -> R
+    timeoutSeconds: Double? = nil, _ body: (NodeClient) async throws(KVClientError) -> R
   ) async throws -> R {
     do throws(KVClientError) {
-      return try await KVClient.with(address, timeout: .seconds(timeoutSeconds ?? timeout), body)
+      return try await NodeClient.with(address, timeout: .seconds(timeoutSeconds ?? timeout), body)
     } catch {
       throw Output.failure(error.description)
     }

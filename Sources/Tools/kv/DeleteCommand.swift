@@ -1,5 +1,5 @@
 import ArgumentParser
-import Client
+import KVClient
 
 struct DeleteCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,7 +15,7 @@ struct DeleteCommand: AsyncParsableCommand {
   func validate() throws { try KeyArgument.validate(key) }
 
   func run() async throws {
-    let wasThere = try await options.ask { client throws(KVClientError) in
+    let wasThere = try await options.askCluster { client throws(KVClientError) in
       try await client.delete(Array(key.utf8))
     }
     guard wasThere else { throw KeyArgument.notFound(key) }

@@ -52,8 +52,8 @@ struct DivergedCommand: AsyncParsableCommand {
   func run() async throws {
     let pool = KVPool()
     defer { pool.close() }
-    func client(_ address: NodeAddress) -> KVClient {
-      KVClient(address, pool: pool, timeout: .seconds(options.timeout))
+    func client(_ address: NodeAddress) -> NodeClient {
+      NodeClient(address, pool: pool, timeout: .seconds(options.timeout))
     }
     let asked = from ?? options.address
     let source =

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Client
+import KVClient
 
 struct GetCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,7 +15,7 @@ struct GetCommand: AsyncParsableCommand {
   func validate() throws { try KeyArgument.validate(key) }
 
   func run() async throws {
-    let found = try await options.ask { client throws(KVClientError) in
+    let found = try await options.askCluster { client throws(KVClientError) in
       try await client.get(Array(key.utf8))
     }
     guard let entry = found else { throw KeyArgument.notFound(key) }

@@ -13,7 +13,7 @@ import NIOHTTP1
 /// which, and where it does not go back that far, nothing is written.
 struct LostWriteReplay {
   let source: LostWrites
-  let target: KVClient
+  let target: NodeClient
   let address: NodeAddress
   let isJSON: Bool
 
@@ -49,7 +49,7 @@ struct LostWriteReplay {
   /// Purges and handoffs.
   private var others = 0
 
-  init(source: LostWrites, target: KVClient, address: NodeAddress, isJSON: Bool) {
+  init(source: LostWrites, target: NodeClient, address: NodeAddress, isJSON: Bool) {
     self.source = source
     self.target = target
     self.address = address
@@ -239,7 +239,7 @@ private struct KeysSince {
 
   /// - Returns: nil when the log does not go back that far.
   mutating func contains(
-    _ key: [UInt8], _ client: KVClient, _ address: NodeAddress
+    _ key: [UInt8], _ client: NodeClient, _ address: NodeAddress
   ) async throws -> Bool? {
     if found == nil {
       var written: Set<[UInt8]> = []

@@ -21,7 +21,7 @@ struct ListedTail {
 /// Where lost writes are read: a data directory, or a node that has one.
 enum LostWrites {
   case directory(SavedTails)
-  case node(NodeAddress, KVClient)
+  case node(NodeAddress, NodeClient)
 
   /// - Throws: an exit code, when there is no such directory; the reason was said then.
   static func directory(_ path: String) throws -> LostWrites {
@@ -83,14 +83,14 @@ enum LostWrites {
   ///
   /// - Returns: false when the log does not go back that far.
   static func forEach(
-    logOf client: KVClient, _ address: NodeAddress, from: UInt64,
+    logOf client: NodeClient, _ address: NodeAddress, from: UInt64,
     _ body: (LoggedWrite) async throws -> Void
   ) async throws -> Bool {
     try await forEach(client, address, "/admin/diverged?log=current&limit=10000", from: from, body)
   }
 
   private static func forEach(
-    _ client: KVClient, _ address: NodeAddress, _ target: String, from: UInt64,
+    _ client: NodeClient, _ address: NodeAddress, _ target: String, from: UInt64,
     _ body: (LoggedWrite) async throws -> Void
   ) async throws -> Bool {
     var next: UInt64? = from
@@ -109,7 +109,7 @@ enum LostWrites {
   // MARK: - Answers
 
   private static func ask(
-    _ client: KVClient, _ address: NodeAddress, _ target: String, orGone: Bool = false
+    _ client: NodeClient, _ address: NodeAddress, _ target: String, orGone: Bool = false
   ) async throws -> KVResponse {
     let answer: KVResponse
     do throws(KVClientError) {

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Client
+import KVClient
 
 struct SetCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -18,8 +18,8 @@ struct SetCommand: AsyncParsableCommand {
 
   func run() async throws {
     let bytes = value == "-" ? try StandardInput.read() : Array(value.utf8)
-    let version = try await options.ask { client throws(KVClientError) in
-      try await client.put(Array(key.utf8), bytes)
+    let version = try await options.askCluster { client throws(KVClientError) in
+      try await client.put(Array(key.utf8), bytes).version
     }
     guard options.json else { return try Output.writeLine("version \(version)") }
     try Output.writeLine(

@@ -47,7 +47,7 @@ struct StatusCommand: AsyncParsableCommand {
     let timeout = options.timeout
     return await ShardSurvey.take(options.address, status) { address in
       do throws(KVClientError) {
-        let body = try await KVClient.with(address, timeout: .seconds(timeout)) {
+        let body = try await NodeClient.with(address, timeout: .seconds(timeout)) {
           (client) throws(KVClientError) in try await client.status()
         }
         guard let status = Self.decoded(body) else {

@@ -1,4 +1,4 @@
-import Client
+import KVClient
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials
@@ -18,6 +18,7 @@ package struct NodeDescription: Sendable, Equatable {
   /// Addresses of its replicas, and, of a replica, of its leader.
   package var replicas: [String] = []
   package var leader: String?
+  package var epoch = LeaderEpoch(number: 0, node: 0)
 
   package init(address: NodeAddress) { self.address = address }
 
@@ -36,6 +37,8 @@ package struct NodeDescription: Sendable, Equatable {
       var keys: UInt64?
       var replicas: [Member]?
       var leader: Member?
+      var epoch: UInt64?
+      var epoch_node: String?
     }
     let decoded: Status
     do {
@@ -52,6 +55,9 @@ package struct NodeDescription: Sendable, Equatable {
     keys = decoded.keys ?? 0
     replicas = decoded.replicas?.compactMap(\.address) ?? []
     leader = decoded.leader?.address
+    epoch = LeaderEpoch(
+      number: decoded.epoch ?? 0,
+      node: decoded.epoch_node.flatMap { UInt64($0, radix: 16) } ?? 0)
     guard shardCount > 0, (0..<shardCount).contains(shard) else {
       throw .target("\(address): shard \(shard) of \(shardCount) in /status")
     }

@@ -12,6 +12,7 @@ struct RequestText: Sendable {
   private let readEnd: [UInt8]
   private let scanEnd: [UInt8]
   private let writeEnd: [UInt8]
+  private let keyPrefix: [UInt8]
 
   /// - Parameters:
   ///   - isCluster: whether a scan is to list all shards.
@@ -22,6 +23,7 @@ struct RequestText: Sendable {
     to node: NodeAddress, keyPrefix: String, value: [UInt8], isCluster: Bool,
     writeQuorum: Int? = nil, readQuorum: Int? = nil
   ) {
+    self.keyPrefix = Array(keyPrefix.utf8)
     let host = " HTTP/1.1\r\nHost: \(node)\r\n"
     read = Array("GET /kv/\(keyPrefix)".utf8)
     readEnd = Array("\(readQuorum.map { "?r=\($0)" } ?? "")\(host)\r\n".utf8)
@@ -65,6 +67,29 @@ struct RequestText: Sendable {
     output.append(limit)
     output.append(count, places: 1)
     output.append(scanEnd)
+  }
+
+  /// Calls `body` with the bytes of a key.
+  @inline(__always)
+  func withKey<R>(_ number: UInt64, _ body: (UnsafeRawBufferPointer) -> R) -> R {
+    // 20 digits are the most that a number has.
+    withUnsafeTemporaryAllocation(byteCount: keyPrefix.count + 20, alignment: 1) { room in
+      room.copyBytes(from: keyPrefix)
+      var places = 1
+      var rest = number / 10
+      while rest > 0 {
+        places += 1
+        rest /= 10
+      }
+      places = max(places, Self.keyPlaces)
+      let end = keyPrefix.count + places
+      rest = number
+      for index in stride(from: end - 1, through: keyPrefix.count, by: -1) {
+        room[index] = UInt8(truncatingIfNeeded: 48 + rest % 10)
+        rest /= 10
+      }
+      return body(UnsafeRawBufferPointer(rebasing: room[..<end]))
+    }
   }
 
   static func key(_ number: UInt64, prefix: String) -> String {

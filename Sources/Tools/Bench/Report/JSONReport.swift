@@ -73,6 +73,7 @@ public struct JSONReport {
     object.add("warmup_seconds", parameters.warmupSeconds)
     object.add("timeout_seconds", parameters.timeoutSeconds)
     object.add("read_from", parameters.readFrom.rawValue)
+    object.add("route", parameters.route.rawValue)
     object.add("w", parameters.writeQuorum ?? 0)
     object.add("r", parameters.readQuorum ?? 0)
     object.add("stale_check", parameters.checksStaleness)

@@ -27,6 +27,13 @@ public struct TextReport {
       return "\(node.address) (\(node.role)\(shard), \(node.version))"
     }
     add("target", nodes.joined(separator: ", "))
+    if result.targets.isCluster {
+      add(
+        "route",
+        result.targets.routesByKey
+          ? "direct: each request to a node of its key's shard"
+          : "entry: every request to a target, which hands on what is another's")
+    }
     let name = parameters.workload.map { "YCSB \($0): " } ?? ""
     add(
       "workload",

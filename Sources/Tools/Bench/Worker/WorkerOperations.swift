@@ -79,9 +79,8 @@ extension Worker {
   func node(for exchange: Exchange) -> Int {
     let targets = plan.targets
     var shard = 0
-    if targets.shardCount > 1 {
-      let key = RequestText.key(exchange.key, prefix: plan.parameters.keyPrefix)
-      shard = targets.shard(of: key.utf8)
+    if targets.routesByKey {
+      shard = plan.texts[0].withKey(exchange.key) { targets.shard(of: $0) }
     }
     let places = exchange.kind.isWrite ? targets.writers[shard] : targets.readers[shard]
     return places[Int(random.below(UInt64(places.count)))]

@@ -3,14 +3,14 @@ import NIOCore
 import NIOHTTP1
 import Testing
 
-@Suite("A client", .timeLimit(.minutes(1)))
+@Suite("A client of one node", .timeLimit(.minutes(1)))
 struct KVClientTests {
   private func withClient(
     _ script: @escaping ScriptedServer.Script,
-    body: (ScriptedServer, KVClient) async throws -> Void
+    body: (ScriptedServer, NodeClient) async throws -> Void
   ) async throws {
     try await withServer(script) { server, pool in
-      try await body(server, KVClient(server.address, pool: pool, timeout: .seconds(10)))
+      try await body(server, NodeClient(server.address, pool: pool, timeout: .seconds(10)))
     }
   }
 
@@ -211,7 +211,7 @@ struct KVClientTests {
         ? [.answer(status: "307 Temporary Redirect", headers: ["Location: /kv/k"])] : []
     }
     try await withServer(script) { server, pool in
-      let client = KVClient(server.address, pool: pool, timeout: .milliseconds(50))
+      let client = NodeClient(server.address, pool: pool, timeout: .milliseconds(50))
       let failure = await #expect(throws: KVClientError.self) { try await client.get(bytes("k")) }
       switch failure {
       // The second when the machine is so slow that the time was over between the two requests.

@@ -1,0 +1,98 @@
+import Synchronization
+
+/// What one user of a client has written and read, so that it reads nothing older.
+///
+/// Given to calls of one client, one after the other or at once: a read sees what the writes of the session
+/// that were answered before it have written, whichever node answers, and of no shard anything older than
+/// what the session has read of it. Of each shard the newest version is kept, and nothing else.
+public final class KVSession: Sendable {
+  fileprivate struct Seen {
+    var shardCount = 0
+    var tags: [Int: VersionTag] = [:]
+  }
+
+  private let seen = Mutex(Seen())
+
+  public init() {}
+
+  /// Something of that version was written or read.
+  package func note(_ etag: String, shard: Int, of count: Int) {
+    guard let tag = VersionTag(etag) else { return }
+    seen.withLock { seen in
+      seen.move(to: count)
+      if let old = seen.tags[shard], !(old < tag) { return }
+      seen.tags[shard] = tag
+    }
+  }
+
+  /// The same of a number alone, which a batch is answered with: of the epoch that was seen last.
+  package func note(version: UInt64, shard: Int, of count: Int) {
+    seen.withLock { seen in
+      seen.move(to: count)
+      let tag = VersionTag(version, after: seen.tags[shard])
+      if let old = seen.tags[shard], !(old < tag) { return }
+      seen.tags[shard] = tag
+    }
+  }
+
+  /// What a read of that shard must not be older than.
+  package func minimum(shard: Int, of count: Int) -> String? {
+    seen.withLock { seen in
+      seen.move(to: count)
+      return seen.tags[shard]?.text
+    }
+  }
+}
+
+extension KVSession.Seen {
+  /// A shard that is divided hands its history on to each of its children: shard j of a multiple of n was
+  /// shard j mod n. Any other change of their number is of another store.
+  fileprivate mutating func move(to count: Int) {
+    guard count != shardCount else { return }
+    let (old, oldCount) = (tags, shardCount)
+    shardCount = count
+    tags = [:]
+    guard oldCount > 0, count.isMultiple(of: oldCount) else { return }
+    for shard in 0..<count { tags[shard] = old[shard % oldCount] }
+  }
+}
+
+/// A version and its epoch, as an entity tag has them: `"VERSION.EPOCH-NODE"`.
+package struct VersionTag: Comparable {
+  /// Without quotes.
+  package let text: String
+  private let epoch: UInt64
+  private let version: UInt64
+
+  /// - Returns: nil when that is none of a node of Shiplog.
+  package init?(_ etag: String) {
+    var text = etag[...]
+    if text.hasPrefix("\""), text.hasSuffix("\""), text.utf8.count >= 2 {
+      text = text.dropFirst().dropLast()
+    }
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 2, let version = UInt64(parts[0]),
+      let dash = parts[1].firstIndex(of: "-"), let epoch = UInt64(parts[1][..<dash]),
+      parts[1][dash...].dropFirst().allSatisfy(\.isHexDigit)
+    else { return nil }
+    self.text = String(text)
+    self.epoch = epoch
+    self.version = version
+  }
+
+  /// A number alone.
+  init(_ version: UInt64, after tag: VersionTag?) {
+    text = String(version)
+    epoch = tag?.epoch ?? 0
+    self.version = version
+  }
+
+  /// A later epoch may use numbers again.
+  package static func < (a: VersionTag, b: VersionTag) -> Bool {
+    (a.epoch, a.version) < (b.epoch, b.version)
+  }
+
+  package static func == (a: VersionTag, b: VersionTag) -> Bool {
+    (a.epoch, a.version) == (b.epoch, b.version)
+  }
+}
