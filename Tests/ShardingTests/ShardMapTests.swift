@@ -128,7 +128,10 @@ struct ShardMapTests {
       (shards(shard(0), rest: #","shard":1"#), "shard: unknown field"),
       (shards(shard(0, #","Replicas":[]"#)), "shards[0].Replicas: unknown field"),
       (shards(shard(0, #","index":0"#)), "shards[0].index: is there twice"),
-      (shards(shard(0), rest: #","version":0"#), "version: must be a whole number from 1 to 9223372036854775807"),
+      (
+        shards(shard(0), rest: #","version":0"#),
+        "version: must be a whole number from 1 to 9223372036854775807"
+      ),
       (shards(shard(0), rest: #","version":"1""#), "version: must be a number, not a text"),
       (
         shards(shard(0), rest: #","hash":"md5""#),

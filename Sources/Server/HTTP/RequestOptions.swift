@@ -39,8 +39,12 @@ extension LoopState {
     }
     var timeout = limits.waitMilliseconds
     if let text = query.first("timeout_ms") {
-      guard let number = text.withUnsafeBytes({ DecimalText.parse($0) }), number <= Self.timeoutMillisecondsMax
-      else { return .refused(badOption("timeout_ms must be a number up to \(Self.timeoutMillisecondsMax)")) }
+      guard let number = text.withUnsafeBytes({ DecimalText.parse($0) }),
+        number <= Self.timeoutMillisecondsMax
+      else {
+        return .refused(
+          badOption("timeout_ms must be a number up to \(Self.timeoutMillisecondsMax)"))
+      }
       timeout = number
     }
     guard let text = query.text("min_version") else { return .go }

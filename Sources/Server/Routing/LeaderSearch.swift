@@ -50,7 +50,9 @@ final class LeaderSearch: Sendable {
       ).whenComplete { [self] result in
         guard !box.value.isDone else { return }
         box.value.open -= 1
-        if let epoch = epoch(of: result, node, shard), box.value.best.map({ $0.epoch < epoch }) ?? true {
+        if let epoch = epoch(of: result, node, shard),
+          box.value.best.map({ $0.epoch < epoch }) ?? true
+        {
           box.value.best = (node, epoch)
         }
         // Nobody has to be waited for to know that there is a new one.

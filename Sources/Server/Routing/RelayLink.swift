@@ -211,7 +211,10 @@ final class RelayLink: ChannelInboundHandler {
       guard input.readableBytes >= bytes else { return expect(head, first.request) }
       answer(head, first)
       input.moveReaderIndex(forwardBy: bytes)
-      return true
+      guard head.closes else { return true }
+      // Behind this one the node does nothing of what was sent (RFC 9112, 9.6).
+      end(.connectionClosed, isRestUndone: true)
+      return false
     }
   }
 
@@ -247,8 +250,6 @@ final class RelayLink: ChannelInboundHandler {
     {
       retire()
     }
-    // Behind this one the node does nothing of what was sent (RFC 9112, 9.6).
-    defer { if head.closes { end(.connectionClosed, isRestUndone: true) } }
     guard !first.isMoved else {
       removeFirst()
       return release()

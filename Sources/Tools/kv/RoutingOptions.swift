@@ -4,7 +4,9 @@ import Server
 /// What becomes of requests for other shards.
 struct RoutingOptions: ParsableArguments {
   @Option(
-    help: "Requests that another node is to answer are handed on to it, or redirected: proxy, redirect.")
+    help:
+      "Requests that another node is to answer are handed on to it, or redirected: proxy, redirect."
+  )
   var routing = RoutingMode.proxy
 
   @Option(help: "Which nodes of other shards answer reads: leader, replicas, any.")

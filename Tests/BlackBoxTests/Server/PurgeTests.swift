@@ -79,7 +79,9 @@ extension NodeProcessTests {
         // A mark of a quiet log may have come meanwhile.
         #expect(try await DoubledSet.state(node).sequence <= before + 1)
       }
-      let (a, b) = (try await DoubledSet.state(nodes["a"]!), try await DoubledSet.state(nodes["b"]!))
+      let (a, b) = (
+        try await DoubledSet.state(nodes["a"]!), try await DoubledSet.state(nodes["b"]!)
+      )
       #expect(a.epochNode != b.epochNode)
       for node in nodes.values { try await node.stop() }
       let again = try await set.start("b")

@@ -74,7 +74,8 @@ import Testing
           #expect(taken.head.method.rawValue == request.method)
           #expect(taken.head.headers["X-Own"] == ["1"])
           #expect(taken.head.headers["X-KV-Forwarded-By"] == [node.address])
-          let isRead = request.method == "GET" && !request.target.hasPrefix("/set")
+          let isRead =
+            request.method == "GET" && !request.target.hasPrefix("/set")
             && !request.target.hasPrefix("/delete")
           #expect(taken.head.headers["X-KV-Read-From"] == (isRead ? ["leader"] : []))
         }
@@ -128,7 +129,8 @@ import Testing
     }
   }
 
-  @Test("to nobody is answered 502, which names whom and says that nothing was done",
+  @Test(
+    "to nobody is answered 502, which names whom and says that nothing was done",
     arguments: ConfiguredLane.allCases)
   func nobodyThere(lane: ConfiguredLane) async throws {
     try await Self.with(lane, leader: Self.nobody) { node in
@@ -140,7 +142,8 @@ import Testing
     }
   }
 
-  @Test("goes to whoever leads, where the one that was asked does not",
+  @Test(
+    "goes to whoever leads, where the one that was asked does not",
     arguments: ConfiguredLane.allCases, [true, false])
   func newLeader(lane: ConfiguredLane, isTold: Bool) async throws {
     let hint = Mutex("")
@@ -167,7 +170,8 @@ import Testing
     }
   }
 
-  @Test("that got no answer is asked again if it is a read, and unknown if it is a write",
+  @Test(
+    "that got no answer is asked again if it is a read, and unknown if it is a write",
     arguments: ConfiguredLane.allCases)
   func lostAnswer(lane: ConfiguredLane) async throws {
     try await RawPeer.with({ _, head in
@@ -197,7 +201,8 @@ import Testing
     "HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 300_000),
   ]
 
-  @Test("with an answer that is none is answered 502, and the next one is well",
+  @Test(
+    "with an answer that is none is answered 502, and the next one is well",
     arguments: ConfiguredLane.allCases, garbageAnswers)
   func garbage(lane: ConfiguredLane, text: String) async throws {
     let isMended = Mutex(false)
@@ -223,9 +228,10 @@ import Testing
   func circle(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ _ in FakeMember.Answer(body: "theirs") }) { member in
       try await Self.with(lane, leader: member.address) { node in
-        for hops in [["X-KV-Forwarded-By: a:1, b:2", "x-kv-forwarded-by: c:3"],
-          ["X-KV-Forwarded-By: a:1", "X-KV-Forwarded-By: b:1", "X-KV-Forwarded-By: c:1"]]
-        {
+        for hops in [
+          ["X-KV-Forwarded-By: a:1, b:2", "x-kv-forwarded-by: c:3"],
+          ["X-KV-Forwarded-By: a:1", "X-KV-Forwarded-By: b:1", "X-KV-Forwarded-By: c:1"],
+        ] {
           try await #expect(node.ask("GET", "/kv/adverb", hops).status == 508)
           try await #expect(node.ask("PUT", "/kv/adverb", hops, body: "v").status == 508)
           // A key of its own is no reason to ask anybody.
@@ -238,7 +244,8 @@ import Testing
     }
   }
 
-  @Test("is answered in the order of the requests of its connection",
+  @Test(
+    "is answered in the order of the requests of its connection",
     arguments: ConfiguredLane.allCases)
   func order(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ request in
@@ -279,7 +286,8 @@ import Testing
         let client = try node.connect()
         for size in [0, 1, 1_000, 70_000, 300_000, 5_000_000] {
           let value = String(repeating: "v", count: size)
-          try await #expect(client.ask("PUT", "/kv/adverb", body: value).text == value + "!", "\(size)")
+          try await #expect(
+            client.ask("PUT", "/kv/adverb", body: value).text == value + "!", "\(size)")
           try await #expect(client.ask("GET", "/kv/adverb").text == "!")
         }
       }
@@ -293,7 +301,8 @@ import Testing
     }
   }
 
-  @Test("is read from a replica where that is asked for, and from the leader where there is none",
+  @Test(
+    "is read from a replica where that is asked for, and from the leader where there is none",
     arguments: ConfiguredLane.allCases, [ReadSource.replicas, .any])
   func replicas(lane: ConfiguredLane, source: ReadSource) async throws {
     let isUp = Mutex(true)
@@ -321,7 +330,8 @@ import Testing
     }
   }
 
-  @Test("that a silent node does not answer is answered by whoever leads instead of it, if it reads",
+  @Test(
+    "that a silent node does not answer is answered by whoever leads instead of it, if it reads",
     arguments: ConfiguredLane.allCases)
   func silent(lane: ConfiguredLane) async throws {
     try await RawPeer.with({ _, _ in .silence }) { former in
@@ -337,7 +347,8 @@ import Testing
     }
   }
 
-  @Test("that allows itself more time than there is, is answered", arguments: ConfiguredLane.allCases)
+  @Test(
+    "that allows itself more time than there is, is answered", arguments: ConfiguredLane.allCases)
   func endlessTime(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ _ in FakeMember.Answer(body: "theirs") }) { member in
       try await Self.with(lane, leader: member.address) { node in
@@ -352,7 +363,8 @@ import Testing
     }
   }
 
-  @Test("to where no connection can even be begun is answered 502",
+  @Test(
+    "to where no connection can even be begun is answered 502",
     arguments: ConfiguredLane.allCases)
   func noRoute(lane: ConfiguredLane) async throws {
     try await Self.with(lane, leader: "224.0.0.1:8080") { node in
@@ -411,7 +423,8 @@ import Testing
     }
   }
 
-  @Test("is redirected to a leader that was promoted, once that was looked at",
+  @Test(
+    "is redirected to a leader that was promoted, once that was looked at",
     arguments: ConfiguredLane.allCases)
   func redirectedAnew(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ _ in Self.status("replica") }) { former in
@@ -450,7 +463,8 @@ import Testing
     }
   }
 
-  @Test("of a node that divides the keys otherwise is refused, and nothing is done",
+  @Test(
+    "of a node that divides the keys otherwise is refused, and nothing is done",
     arguments: ConfiguredLane.allCases)
   func otherDivision(lane: ConfiguredLane) async throws {
     try await Self.with(lane, leader: Self.nobody) { node in
@@ -468,7 +482,8 @@ import Testing
     }
   }
 
-  @Test("with an answer above all bounds is 502, and the next one is well",
+  @Test(
+    "with an answer above all bounds is 502, and the next one is well",
     arguments: ConfiguredLane.allCases)
   func tooLarge(lane: ConfiguredLane) async throws {
     let size = Mutex(33 << 20)
@@ -486,7 +501,8 @@ import Testing
     }
   }
 
-  @Test("that a silent replica does not answer is answered by the leader",
+  @Test(
+    "that a silent replica does not answer is answered by the leader",
     arguments: ConfiguredLane.allCases)
   func silentReplica(lane: ConfiguredLane) async throws {
     try await RawPeer.with({ _, _ in .silence }) { replica in
