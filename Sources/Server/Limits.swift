@@ -45,6 +45,10 @@ public struct Limits: Sendable {
   public var answersBytesMax = 256 << 20
   /// Requests of one connection that wait for the committer.
   public var pendingWritesMax = 1_024
+  /// The nodes of another shard, to say whether they lead it.
+  public var leaderSearchMilliseconds: Int64 = 1_000
+  /// A node of another shard that has not answered a request by then is asked whether it leads at all.
+  public var silenceMilliseconds: Int64 = 1_000
   /// A connection to another node that has kept its first request waiting for that long gets no company
   /// where there is a choice.
   public var relayStallMilliseconds: Int64 = 20

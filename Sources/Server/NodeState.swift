@@ -85,7 +85,11 @@ final class NodeState: Sendable {
     self.forwarder = forwarder
     let cluster = configuration.map.map { Cluster($0, shard: Int(configuration.shardIndex)) }
     self.cluster = cluster
-    leaderSearch = cluster.map { LeaderSearch($0, forwarder.ownPool) }
+    leaderSearch = cluster.map {
+      LeaderSearch(
+        $0, forwarder.ownPool,
+        askTime: .milliseconds(configuration.limits.leaderSearchMilliseconds))
+    }
     self.configuration = configuration
     self.store = store
     self.metrics = metrics

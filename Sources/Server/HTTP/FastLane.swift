@@ -464,9 +464,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   /// No node has, or what it did is not known.
-  ///
-  /// - Parameter node: nil where it is known and only takes long.
-  func relayFailed(_ request: RelayedRequest, _ node: NodeAddress?, _ error: KVClientError) {
+  func relayFailed(_ request: RelayedRequest, _ node: NodeAddress, _ error: KVClientError) {
     let answer = loop.unreachable(node, error, isRead: request.isRead)
     loop.requestMetrics.answered(request.route, answer.status, since: request.start)
     guard context != nil else { return loop.body.clear() }

@@ -131,11 +131,11 @@ extension LoopState {
 
   /// Why a request has no answer, which another node was to give.
   func unreachable(
-    _ node: NodeAddress?, _ error: any Error, isRead: Bool
+    _ node: NodeAddress, _ error: any Error, isRead: Bool
   ) -> Answer {
     let isUnsent = (error as? KVClientError).map { !$0.mayHaveBeenSent } ?? false
     let outcome = isUnsent ? ": nothing was done" : isRead ? "" : ": outcome unknown"
-    writeError((node.map { "\($0) cannot be reached" } ?? "no answer") + "\(outcome). \(error)")
+    writeError("\(node) cannot be reached\(outcome). \(error)")
     return Answer(.badGateway, .json)
   }
 }

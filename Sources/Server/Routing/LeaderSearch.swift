@@ -8,14 +8,15 @@ import WAL
 /// All nodes of the shard are asked at once how they stand; of those that lead the one with the highest
 /// epoch counts. Whoever wants to know while they are being asked gets the same answer.
 final class LeaderSearch: Sendable {
-  static let askTime = TimeAmount.seconds(1)
-
+  /// For an answer of each node.
+  private let askTime: TimeAmount
   private let cluster: Cluster
   private let pool: KVPool
   private let searches = Mutex<[Int: [EventLoopPromise<NodeAddress?>]]>([:])
 
   /// - Parameter pool: one that clients' requests do not wait in.
-  init(_ cluster: Cluster, _ pool: KVPool) {
+  init(_ cluster: Cluster, _ pool: KVPool, askTime: TimeAmount) {
+    self.askTime = askTime
     self.cluster = cluster
     self.pool = pool
   }
@@ -45,7 +46,7 @@ final class LeaderSearch: Sendable {
       Found(open: nodes.count), as: Found.self, eventLoop: eventLoop)
     for node in nodes {
       pool.execute(
-        KVRequest(.GET, "/status"), on: node, deadline: .now() + Self.askTime,
+        KVRequest(.GET, "/status"), on: node, deadline: .now() + askTime,
         eventLoop: eventLoop
       ).whenComplete { [self] result in
         guard !box.value.isDone else { return }

@@ -320,7 +320,7 @@ final class RelayLink: ChannelInboundHandler {
     if pending.isEmpty, case .open(let context) = state { context.close(promise: nil) }
   }
 
-  /// Has the reads that stand behind one that takes long answered by another link.
+  /// Has the reads that stand behind one that takes long answered by another link to the same node.
   func shed() {
     retire()
     var batch = batches.startIndex
@@ -337,10 +337,7 @@ final class RelayLink: ChannelInboundHandler {
         }
       }
       guard number > 0, item.request.isRead, !item.isMoved else { continue }
-      pending[index].isMoved = true
-      relays.again(
-        item.request, part(of: bytes, item), instead: nil, hint: nil,
-        .neverSent(address, .timedOut(.answer)), counts: false)
+      pending[index].isMoved = relays.move(item.request, part(of: bytes, item), to: address)
     }
   }
 

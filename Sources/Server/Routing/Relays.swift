@@ -80,11 +80,11 @@ final class Relays {
   ///
   /// - Parameters:
   ///   - bytes: as it was sent.
-  ///   - node: that could not be had; nil where it only takes long.
+  ///   - node: that could not be had.
   ///   - error: what its client is told where nobody leads.
   ///   - counts: whether this is one of the times that it may be tried.
   func again(
-    _ request: RelayedRequest, _ bytes: ByteBuffer, instead node: NodeAddress?, hint: String?,
+    _ request: RelayedRequest, _ bytes: ByteBuffer, instead node: NodeAddress, hint: String?,
     _ error: KVClientError, counts: Bool = true
   ) {
     let lane = request.lane
@@ -93,10 +93,8 @@ final class Relays {
       lane.relayFailed(request, node, error)
       return lane.resume()
     }
-    if let node {
-      loop.metrics.forwardFailures.increment()
-      loop.node.cluster?.noteFailure(of: node, in: request.shard)
-    }
+    loop.metrics.forwardFailures.increment()
+    loop.node.cluster?.noteFailure(of: node, in: request.shard)
     loop.findLeader(request.shard, hint: hint, instead: node) { [loop] leader in
       var next = request
       if counts { next.attempts += 1 }
@@ -110,6 +108,18 @@ final class Relays {
       }
       link.send(next) { $0.writeImmutableBuffer(bytes) }
     }
+  }
+
+  /// Sends a read once more, by another link to a node.
+  ///
+  /// - Returns: false where there is no room.
+  func move(_ request: RelayedRequest, _ bytes: ByteBuffer, to node: NodeAddress) -> Bool {
+    guard let link = choose(Target(node: node, kind: request.kind)),
+      link.count < Self.requestsMax,
+      loop.node.chargeBody(bytes.readableBytes, limit: loop.limits.bodyBytesMax)
+    else { return false }
+    link.send(request) { $0.writeImmutableBuffer(bytes) }
+    return true
   }
 
   /// The link with the fewest requests; a new one where all keep theirs waiting.
@@ -164,7 +174,9 @@ final class Relays {
         link.retire()
       } else if link.age(now) > most {
         link.end(.timedOut(.answer))
-      } else if link.age(now) > Errand.patience, let shard = link.waitingShard {
+      } else if link.age(now) > .milliseconds(loop.limits.silenceMilliseconds),
+        let shard = link.waitingShard
+      {
         let isLed = loop.node.cluster?.leader(of: shard) == link.address
         guard isLed || link.kind.purpose != .read else {
           // The leader answers what a replica does not.
@@ -174,7 +186,7 @@ final class Relays {
         loop.findLeader(shard, hint: nil, instead: link.address) { leader in
           // Who led and is silent has been replaced.
           if let leader, isLed, leader != link.address { return link.end(.connectionClosed) }
-          if link.kind.purpose == .read, !link.isRetired { link.shed() }
+          if leader != nil, link.kind.purpose == .read, !link.isRetired { link.shed() }
         }
       }
     }

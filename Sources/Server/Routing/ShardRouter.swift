@@ -20,8 +20,6 @@ struct Errand {
   static let shardsField = "X-KV-Shards"
   /// Nodes that are tried.
   static let attemptsMax = 3
-  /// Whoever has not answered by then is asked whether it leads at all.
-  static let patience = TimeAmount.seconds(1)
 
   let shard: Int
   let isRead: Bool
@@ -130,7 +128,9 @@ extension LoopState {
   private func look(
     at target: NodeAddress, _ watch: SilenceWatch, _ lane: StandardLane, _ errand: Errand
   ) {
-    watch.next = eventLoop.assumeIsolated().scheduleTask(in: Errand.patience) {
+    watch.next = eventLoop.assumeIsolated().scheduleTask(
+      in: .milliseconds(limits.silenceMilliseconds)
+    ) {
       self.findLeader(errand.shard, hint: nil, instead: target) { leader in
         guard !watch.isDone, lane.isOpen else { return }
         // What has been written there is not known.

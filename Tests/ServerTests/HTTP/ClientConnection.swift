@@ -2,7 +2,7 @@ import Glibc
 
 /// A client's end of a connection, which says what it is told to, byte for byte.
 ///
-/// Waits for ten seconds at most.
+/// Waits for a minute at most.
 final class ClientConnection {
   enum Failure: Error {
     case call(String, errno: CInt)
@@ -138,7 +138,7 @@ final class ClientConnection {
 
   /// Waits with the thread for a moment only: there are few, and the node's own tasks need one.
   private func receiveMore() async throws {
-    let deadline = ContinuousClock.now + .seconds(10)
+    let deadline = ContinuousClock.now + .seconds(60)
     var poll = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     while Glibc.poll(&poll, 1, 2) == 0 {
       guard ContinuousClock.now < deadline else { throw Failure.silence }

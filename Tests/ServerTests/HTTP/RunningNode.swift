@@ -51,6 +51,8 @@ final class RunningNode: Sendable {
     configuration.limits.drainSeconds = 60
     configuration.limits.waitMilliseconds = 600_000
     configuration.limits.positionSeconds = 60
+    configuration.limits.leaderSearchMilliseconds = 60_000
+    configuration.limits.silenceMilliseconds = 60_000
     configure(&configuration)
     if configuration.writeQuorum > 1 {
       // An empty one would wait for members that are not there: it might lack what it has acknowledged.

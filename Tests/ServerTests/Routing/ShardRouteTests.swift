@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 /// Of two shards, the node is of the first: `adjective` is its own, `adverb` and `watermelon` are not.
-@Suite("A request for another shard") struct ShardRouteTests {
+@Suite("A request for another shard", .serialized) struct ShardRouteTests {
   /// Where nobody listens.
   private static let nobody = "127.0.0.1:1"
 
@@ -339,7 +339,13 @@ import Testing
         request.head.uri == "/status"
           ? Self.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
       }) { leader in
-        try await Self.with(lane, leader: former.address, replicas: [leader.address]) { node in
+        try await Self.with(
+          lane, leader: former.address, replicas: [leader.address],
+          {
+            $0.limits.leaderSearchMilliseconds = 1_000
+            $0.limits.silenceMilliseconds = 1_000
+          }
+        ) { node in
           try await #expect(node.ask("GET", "/kv/adverb").text == "new")
           try await #expect(node.ask("PUT", "/kv/adverb", body: "v").text == "new")
         }
@@ -510,7 +516,11 @@ import Testing
         request.head.uri == "/status" ? Self.status("leader") : FakeMember.Answer(body: "leader")
       }) { leader in
         try await Self.with(
-          lane, leader: leader.address, replicas: [replica.address], { $0.readFrom = .replicas }
+          lane, leader: leader.address, replicas: [replica.address],
+          {
+            $0.readFrom = .replicas
+            $0.limits.silenceMilliseconds = 1_000
+          }
         ) { node in
           try await #expect(node.ask("GET", "/kv/adverb").text == "leader")
         }
