@@ -187,7 +187,7 @@ extension NodeProcessTests {
 
     @Test("refuses what this version does not run, and what is no configuration, exit 1")
     func refused() async throws {
-      let leaderless = #"{"mode":"leaderless","nodes":["\(address)"]}"#
+      let leaderless = #"{"mode":"leaderless","nodes":["\#(address)"]}"#
       let outcome = try await start(json: leaderless).outcome()
       #expect(outcome.status == 1 && outcome.output == "")
       #expect(outcome.errors.contains("mode: this version does not run leaderless clusters yet"))
