@@ -86,7 +86,8 @@ final class FakeServer: Sendable {
     shared.connections.withLock { $0.count { $0.isActive } }
   }
 
-  /// Takes no connection any more, and closes those that there are.
+  /// Takes no connection any more, and closes those that there are. Clients know of it by then: nothing is
+  /// sent on a connection that is gone already.
   func stop() async throws {
     if let channel = listener.withLock({ listener in
       defer { listener = nil }
@@ -95,8 +96,10 @@ final class FakeServer: Sendable {
       try await channel.close()
     }
     for channel in shared.connections.withLock({ $0 }) {
-      channel.close(promise: nil)
+      channel.close(mode: .output, promise: nil)
+      let deadline = channel.eventLoop.scheduleTask(in: .seconds(2)) { channel.close(promise: nil) }
       try await channel.closeFuture.get()
+      deadline.cancel()
     }
   }
 
