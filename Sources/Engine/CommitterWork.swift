@@ -23,11 +23,14 @@ package struct CommitterWork: ~Copyable {
     package var sealed: (@Sendable () -> Void)?
     /// Set where the log begins as a copy of another node's. Gets the epochs that come with it.
     package var copies: EpochHistory?
+    /// Set where the log is one of a leaderless shard's: what is written is merged.
+    package var merged: MergedLog?
 
     package init(
       memoryBytesMax: Int? = nil, syncPolicy: SyncPolicy = .always,
-      sealed: (@Sendable () -> Void)? = nil, copies: EpochHistory? = nil
+      sealed: (@Sendable () -> Void)? = nil, copies: EpochHistory? = nil, merged: MergedLog? = nil
     ) {
+      self.merged = merged
       self.memoryBytesMax = memoryBytesMax
       self.syncPolicy = syncPolicy
       self.sealed = sealed
@@ -36,7 +39,7 @@ package struct CommitterWork: ~Copyable {
   }
 
   /// A request whose records are in the frame, or whose outcome depends on some that are.
-  private struct Pending {
+  struct Pending {
     var submission: Int
     var request: Int
     /// What becomes of it when the frame is durable, where that is known already.
@@ -45,13 +48,16 @@ package struct CommitterWork: ~Copyable {
 
   /// Set as long as the log is a copy of another node's: nothing is written but what is shipped.
   var copies: EpochHistory?
-  private var frame = FrameBuilder()
-  private var pending: [Pending] = []
-  private var keys = PendingKeys()
+  var frame = FrameBuilder()
+  var pending: [Pending] = []
+  var keys = PendingKeys()
+  /// Of the records of the frame, in a leaderless shard.
+  var planned: [PlannedWrite] = []
   private var gatherStart: UInt64 = 0
   /// When what waits is judged, milliseconds since 1970: what has expired by then counts as absent.
-  private var now: UInt64 = 0
+  var now: UInt64 = 0
   private var expiryMark = ExpiryMark()
+  var merged: MergedLog? { options.merged }
   private(set) var hasFailed = false
   private var sealedSequence: UInt64 = 0
   /// That is what the observer was told last.
@@ -84,16 +90,23 @@ package struct CommitterWork: ~Copyable {
     for number in submissions.indices {
       let submission = submissions[number]
       for request in submission.requests.indices {
-        let bytes = submission.requests[request].records.count
-        let isPurge = submission.requests[request].kind == .purge
-        if frame.recordsBytes + bytes > Committer.frameBytesMax || isPurge {
+        let asked = submission.requests[request]
+        let bytes = merged.map { encodedBytesMax(asked, $0) } ?? asked.records.count
+        let isPurge = asked.kind == .purge
+        if frame.recordsBytes + bytes > Committer.frameBytesMax || isPurge
+          || dependsOnFrame(asked, submission)
+        {
           flush(submissions)
           while given < number {
             giveBack(submissions[given])
             given += 1
           }
         }
-        gather(number, request, in: submission, tracksKeys: tracksKeys)
+        if let merged {
+          gather(number, request, in: submission, into: merged)
+        } else {
+          gather(number, request, in: submission, tracksKeys: tracksKeys)
+        }
         // A purge touches keys that nobody has listed: what follows is judged after it.
         if isPurge { flush(submissions) }
       }
@@ -178,19 +191,19 @@ package struct CommitterWork: ~Copyable {
     return index.hasForeign(to: range, above: versions[checked.lowerBound])
   }
 
-  private func hasMemory(for records: UnsafeRawBufferPointer) -> Bool {
+  func hasMemory(for records: UnsafeRawBufferPointer) -> Bool {
     guard !index.hasFullStripe else { return false }
     guard let most = options.memoryBytesMax else { return true }
     return index.memoryBytes + frame.recordsBytes + records.count <= most
   }
 
   /// The key of the one record in `records`.
-  private static func key(ofRecord records: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+  static func key(ofRecord records: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     let record = parse(records.bytes, at: 0)
     return UnsafeRawBufferPointer(rebasing: records[record.key])
   }
 
-  private static func parse(_ records: RawSpan, at offset: Int) -> Record {
+  static func parse(_ records: RawSpan, at offset: Int) -> Record {
     do {
       return try Record(parsing: records, at: offset)
     } catch {
@@ -232,8 +245,12 @@ package struct CommitterWork: ~Copyable {
       let applied = clock.monotonicNanoseconds()
       report.writeNanoseconds = applied - written
       if options.syncPolicy == .always { report.syncNanoseconds = log.lastSyncNanoseconds }
-      for item in pending { apply(item, submissions[item.submission]) }
-      endFrame()
+      if let merged {
+        applyPlanned(submissions, to: merged)
+      } else {
+        for item in pending { apply(item, submissions[item.submission]) }
+        endFrame()
+      }
       setApplied()
       gatherStart = clock.monotonicNanoseconds()
       report.applyNanoseconds = gatherStart - applied
@@ -253,6 +270,7 @@ package struct CommitterWork: ~Copyable {
         if outcome == .diskFull { submissions[item.submission].requests[item.request].version = 0 }
       }
       frame.removeAll()
+      planned.removeAll(keepingCapacity: true)
     }
     pending.removeAll(keepingCapacity: true)
     keys.removeAll()
@@ -264,6 +282,10 @@ package struct CommitterWork: ~Copyable {
 
   /// What has expired goes behind the records of every frame.
   func endFrame() {
+    if let merged {
+      let last = Dot(origin: merged.origin, sequence: log.position.sequence)
+      return merged.state.apply { $0.endFrame(time: log.frameTimeMilliseconds, through: last) }
+    }
     index.countExpired(index.endFrame(time: log.frameTimeMilliseconds))
   }
 
@@ -345,13 +367,15 @@ package struct CommitterWork: ~Copyable {
     let index = index
     tellConfirmed()
     do {
-      let needsMark = log.endsWithMark && expiryMark.isDue(index, clock)
-      var next = try log.tick(needsMark: needsMark) { index.digest().encoded }
+      let needsMark = log.endsWithMark && expiryMark.isDue(index, clock, merged?.state)
+      // The state of a leaderless shard follows from several logs.
+      let isMerged = merged != nil
+      var next = try log.tick(needsMark: needsMark) { isMerged ? [] : index.digest().encoded }
       if log.position.sequence > index.appliedSequence {
         endFrame()
         setApplied()
       }
-      if log.endsWithMark, let time = expiryMark.time(index, clock) {
+      if log.endsWithMark, let time = expiryMark.time(index, clock, merged?.state) {
         next = min(next ?? .max, time)
       }
       guard let diskFullTime else { return next }
@@ -375,7 +399,8 @@ package struct CommitterWork: ~Copyable {
   package mutating func close() -> Result<Void, WALError> {
     tellConfirmed()
     do {
-      try log.close(markContent: copies == nil ? index.digest().encoded : nil)
+      let content = merged == nil ? index.digest().encoded : []
+      try log.close(markContent: copies == nil ? content : nil)
       return .success(())
     } catch {
       return .failure(error)

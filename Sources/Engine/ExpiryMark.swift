@@ -13,17 +13,24 @@ struct ExpiryMark {
   private var earliest: UInt64 = 0
 
   /// Whether a mark is due now. Counts it as written.
-  mutating func isDue(_ index: Index, _ clock: LogClock) -> Bool {
-    guard index.earliestExpiry != KeyState.never else { return false }
+  ///
+  /// - Parameter merged: the state that the index is of, in a leaderless shard.
+  mutating func isDue(_ index: Index, _ clock: LogClock, _ merged: MergedState? = nil) -> Bool {
+    guard index.earliestExpiry != KeyState.never || merged?.earliestExpiry != nil else {
+      return false
+    }
     let now = clock.monotonicNanoseconds()
-    guard now >= earliest, index.hasExpired(at: clock.wallMilliseconds()) else { return false }
+    let wall = clock.wallMilliseconds()
+    guard now >= earliest, merged?.hasExpired(at: wall) ?? index.hasExpired(at: wall) else {
+      return false
+    }
     earliest = now + Self.intervalNanoseconds
     return true
   }
 
   /// When to ask again, on the monotonic clock; nil when only a write changes that.
-  func time(_ index: Index, _ clock: LogClock) -> UInt64? {
-    let expiry = index.earliestExpiry
+  func time(_ index: Index, _ clock: LogClock, _ merged: MergedState? = nil) -> UInt64? {
+    let expiry = min(index.earliestExpiry, merged?.earliestExpiry ?? KeyState.never)
     guard expiry != KeyState.never else { return nil }
     let now = clock.wallMilliseconds()
     let wait = expiry > now ? min(expiry - now, Self.lookMilliseconds) : 0

@@ -4,6 +4,8 @@ import WAL
 package struct Replay {
   package let index: Index
   package let epochs: EpochHistory
+  /// Set where the log is one of a leaderless shard's: its records are merged.
+  private let merged: MergedLog?
   /// The marks that disagree with the state that was replayed.
   package private(set) var digestMismatches: [UInt64] = []
   /// What the frames say that a quorum has confirmed of this history.
@@ -11,10 +13,13 @@ package struct Replay {
 
   /// - Parameter frameTime: the highest time of the frames that the index has already; what has
   ///   expired by then is removed from it.
-  package init(index: Index, epochs: EpochHistory, frameTime: UInt64 = 0) {
+  package init(
+    index: Index, epochs: EpochHistory, frameTime: UInt64 = 0, merged: MergedLog? = nil
+  ) {
     self.index = index
     self.epochs = epochs
-    index.endFrame(time: frameTime)
+    self.merged = merged
+    if merged == nil { index.endFrame(time: frameTime) }
   }
 
   /// Applies a frame that the log's reader has checked, and then removes what has expired.
@@ -24,6 +29,10 @@ package struct Replay {
   package mutating func apply(_ header: FrameHeader, _ records: RawSpan) throws(WALError) {
     if epochs.last?.epoch != header.epoch { epochs.begin(header.epoch, at: header.firstSequence) }
     confirmedSequence = max(confirmedSequence, header.confirmedSequence)
+    if let merged {
+      try merged.state.apply(header, records, origin: merged.origin)
+      return index.setApplied(header.lastSequence)
+    }
     var mismatch: UInt64?
     var unknownPurge: UInt64?
     let index = index

@@ -46,7 +46,7 @@ extension CommitterWork {
     _ batch: FrameBatch, _ count: Int, _ epochs: EpochHistory
   ) throws(WALError) {
     guard count > 0 else { return }
-    var replay = Replay(index: index, epochs: epochs)
+    var replay = Replay(index: index, epochs: epochs, merged: merged)
     let headers = batch.headers[..<count]
     var bytes = log.writtenBytes - headers.reduce(0) { $0 + UInt64($1.frameBytes) }
     for (number, header) in headers.enumerated() {

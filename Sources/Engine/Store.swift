@@ -83,6 +83,10 @@ public final class Store: Sendable {
   public let feed: LogFeed
   /// Whether the log is a copy of another node's now.
   private let copies: Atomic<Bool>
+  /// Whether it is one log of a leaderless shard's: it has no digest of its own.
+  public let isMerged: Bool
+  /// Where the log's segments are.
+  private let logDirectory: String
   private let thread: ThreadHandle
   private let snapshotThread: ThreadHandle?
   private let isJoined = Mutex(false)
@@ -104,6 +108,7 @@ public final class Store: Sendable {
     let begun = options.clock.monotonicNanoseconds()
     try makeDirectory(options)
     let lock = try DirectoryLock(options.dataDirectory, fileSystem: options.fileSystem)
+    try OriginNote.refuse(options)
     let rewound = try HistoryRewind(options.dataDirectory, fileSystem: options.fileSystem).resume()
     var claim = try ShardClaim(options)
     let directory = SnapshotDirectory(options.dataDirectory, fileSystem: options.fileSystem)
@@ -168,6 +173,64 @@ public final class Store: Sendable {
       observer: observer, snapshotObserver: snapshotObserver)
   }
 
+  /// Opens one of a leaderless shard's logs, whose records are merged with those of the others.
+  ///
+  /// - Parameters:
+  ///   - options: as for the shard; the log is this node's own unless it is a copy.
+  ///   - base: what the state has of it already.
+  ///   - lock: the shard's, on its directory.
+  ///   - index: where the number of what is applied is kept: of this node's own log the shard's.
+  ///   - sealed: called when a segment was sealed.
+  /// - Throws: as `open`.
+  static func open(
+    _ options: StoreOptions, merged: MergedLog, base: LogBase?, lock: DirectoryLock, index: Index,
+    observer: (any CommitterObserver)?, sealed: @escaping @Sendable () -> Void
+  ) throws(WALError) -> Store {
+    let begun = options.clock.monotonicNanoseconds()
+    let places = OriginPlaces(options.dataDirectory, merged.origin)
+    try options.fileSystem.makeDirectory(options.dataDirectory + "/wal")
+    try options.fileSystem.makeDirectory(places.log)
+    try options.fileSystem.syncDirectory(options.dataDirectory + "/wal")
+    var logOptions = LogOptions(
+      directory: places.log, divergedDirectory: places.diverged,
+      quarantineDirectory: places.quarantine, node: options.node)
+    logOptions.syncPolicy = options.syncPolicy
+    logOptions.segmentBytes = options.segmentBytes
+    logOptions.fileSystem = options.fileSystem
+    logOptions.clock = options.clock
+    logOptions.usesThreads = options.usesThreads
+    logOptions.origin = merged.origin
+    logOptions.isCopy = options.isCopy
+    logOptions.base = base
+    logOptions.progress = options.progress
+    let epochs = EpochHistory()
+    if let position = base?.position { epochs.begin(position.epoch, at: 1) }
+    var replay = Replay(index: index, epochs: epochs, merged: merged)
+    let opened = try LogRecovery.open(logOptions) { (header, records) throws(WALError) in
+      try replay.apply(header, records)
+    }
+    let log = opened.writer
+    guard log.origin == merged.origin else {
+      throw .setting(
+        "\(places.log) holds the log \(hexadecimal(log.origin)): put it back under its own name")
+    }
+    if log.position.sequence > 0, epochs.last?.epoch != log.epoch {
+      epochs.begin(log.epoch, at: log.position.sequence)
+    }
+    index.setApplied(log.position.sequence)
+    merged.state.apply {
+      $0.setApplied(Dot(origin: merged.origin, sequence: log.position.sequence))
+    }
+    var report = StoreReport(log: opened.report)
+    report.seconds = Double(options.clock.monotonicNanoseconds() - begun) / 1e9
+    return Store(
+      options: options, shardStart: nil, index: index, epochs: epochs, log: log, lock: lock,
+      report: report, confirmed: min(replay.confirmedSequence, log.position.sequence),
+      snapshots: [], logOptions: logOptions,
+      directory: SnapshotDirectory(options.dataDirectory, fileSystem: options.fileSystem),
+      observer: observer, snapshotObserver: nil, merged: (merged, sealed))
+  }
+
   /// Makes the data directory, and its name durable: what is acknowledged must not be lost with it.
   private static func makeDirectory(_ options: StoreOptions) throws(WALError) {
     let path = options.dataDirectory
@@ -183,8 +246,11 @@ public final class Store: Sendable {
     log: sending LogWriter, lock: DirectoryLock, report: StoreReport, confirmed: UInt64,
     snapshots found: [SnapshotInfo],
     logOptions: LogOptions, directory: SnapshotDirectory,
-    observer: (any CommitterObserver)?, snapshotObserver: (any SnapshotObserver)?
+    observer: (any CommitterObserver)?, snapshotObserver: (any SnapshotObserver)?,
+    merged: (log: MergedLog, sealed: @Sendable () -> Void)? = nil
   ) {
+    logDirectory = logOptions.directory
+    isMerged = merged != nil
     self.options = options
     self.shardStart = shardStart
     self.index = index
@@ -196,7 +262,7 @@ public final class Store: Sendable {
     owesEpoch = log.owesEpoch
     copies = Atomic(options.isCopy)
     let feed = LogFeed(
-      index: index, epochs: epochs, end: log.position, directory: options.dataDirectory + "/wal",
+      index: index, epochs: epochs, end: log.position, directory: logOptions.directory,
       fileSystem: options.fileSystem, recentBytesMax: options.recentBytesMax)
     self.feed = feed
     let committer = Committer()
@@ -216,7 +282,8 @@ public final class Store: Sendable {
     self.snapshots = snapshots
     let workOptions = CommitterWork.Options(
       memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy,
-      sealed: { snapshots.wake() }, copies: options.isCopy ? epochs : nil)
+      sealed: merged?.sealed ?? { @Sendable in snapshots.wake() }, copies: options.isCopy ? epochs : nil,
+      merged: merged?.log)
     thread = ThreadHandle { [weak observer] in
       let log = handedOver!
       handedOver = nil
@@ -227,7 +294,9 @@ public final class Store: Sendable {
       // Nobody else gets the directory before the log is closed and its threads are gone.
       withExtendedLifetime(lock) {}
     }
-    snapshotThread = options.usesThreads ? ThreadHandle { snapshots.run() } : nil
+    // The snapshots of a leaderless shard are of all its logs.
+    let hasThread = options.usesThreads && merged == nil
+    snapshotThread = hasThread ? ThreadHandle { snapshots.run() } : nil
   }
 
   /// As `close`, except that nobody is told what came of it.
@@ -309,8 +378,7 @@ public final class Store: Sendable {
 
   /// The first sequence number that the log still has. Reads the directory.
   public func oldestSequence() throws(WALError) -> UInt64 {
-    let directory = options.dataDirectory + "/wal"
-    let segments = try SegmentFile.list(directory, in: options.fileSystem)
+    let segments = try SegmentFile.list(logDirectory, in: options.fileSystem)
     return segments.first?.firstSequence ?? feed.end.sequence + 1
   }
 
@@ -323,9 +391,8 @@ public final class Store: Sendable {
 
   /// The log's segments, oldest first. Reads the directory.
   public func logFiles() throws(WALError) -> [LogFile] {
-    let directory = options.dataDirectory + "/wal"
     var files: [LogFile] = []
-    for segment in try SegmentFile.list(directory, in: options.fileSystem) {
+    for segment in try SegmentFile.list(logDirectory, in: options.fileSystem) {
       guard let first = segment.firstSequence else { continue }
       do {
         let bytes = try options.fileSystem.open(segment.path, .readOnly).size()

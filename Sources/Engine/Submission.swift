@@ -35,6 +35,8 @@ public final class Submission: @unchecked Sendable {
   public internal(set) var requests: [WriteRequest] = []
   /// What conditions refer to.
   public private(set) var versions: [UInt64] = []
+  /// What clients have seen, in a leaderless shard.
+  private(set) var contexts: [VersionVector] = []
   /// True when a request's outcome depends on what is there already.
   private(set) var isConditional = false
   unowned let owner: any SubmissionOwner
@@ -67,6 +69,7 @@ public final class Submission: @unchecked Sendable {
   public func removeAll() {
     requests.removeAll(keepingCapacity: true)
     versions.removeAll(keepingCapacity: true)
+    contexts.removeAll()
     isConditional = false
     batchStart = nil
     end = 0
@@ -85,9 +88,18 @@ public final class Submission: @unchecked Sendable {
     return start..<versions.count
   }
 
+  private func add(context: VersionVector?) -> Int? {
+    guard let context else { return nil }
+    contexts.append(context)
+    return contexts.count - 1
+  }
+
+  /// - Parameter context: what the client has seen, in a leaderless shard: the write replaces that. Nil where
+  ///   it replaces what is there.
   public func put(
     _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: KeyHash,
-    expiry: UInt64? = nil, condition: WriteCondition = .always, token: UInt
+    expiry: UInt64? = nil, condition: WriteCondition = .always, context: VersionVector? = nil,
+    token: UInt
   ) {
     precondition(batchStart == nil)
     let start = end
@@ -96,13 +108,13 @@ public final class Submission: @unchecked Sendable {
     requests.append(
       WriteRequest(
         kind: .put, token: token, hasPuts: true, condition: condition, hash: hash,
-        records: start..<end,
-        recordCount: 1))
+        context: add(context: context), records: start..<end, recordCount: 1))
   }
 
+  /// - Parameter context: as in `put`.
   public func delete(
     _ key: UnsafeRawBufferPointer, _ hash: KeyHash, condition: WriteCondition = .always,
-    token: UInt
+    context: VersionVector? = nil, token: UInt
   ) {
     precondition(batchStart == nil)
     let start = end
@@ -111,8 +123,7 @@ public final class Submission: @unchecked Sendable {
     requests.append(
       WriteRequest(
         kind: .delete, token: token, hasPuts: false, condition: condition, hash: hash,
-        records: start..<end,
-        recordCount: 1))
+        context: add(context: context), records: start..<end, recordCount: 1))
   }
 
   /// Begins a request of several operations, which `addPut` and `addDelete` add.

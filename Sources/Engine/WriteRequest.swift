@@ -68,6 +68,8 @@ public struct WriteRequest: Sendable {
     case diskFull
     /// No space in memory; nothing was written.
     case memoryFull
+    /// The key has so many concurrent values that no further one is taken beside them; nothing was written.
+    case tooManyVersions
     /// The log is a copy, which takes no writes: nothing was written.
     case readOnly
     /// The log takes no more writes: nothing was written.
@@ -103,6 +105,12 @@ public struct WriteRequest: Sendable {
   let condition: WriteCondition
   /// Of the one key of a put or a delete.
   let hash: KeyHash
+  /// Where the submission has what the client has seen, which the write replaces; nil where it replaces what
+  /// is here.
+  var context: Int?
+  /// What was written in a leaderless shard.
+  public internal(set) var stamp: UInt64 = 0
+  public internal(set) var clock: VersionVector?
   /// Its records, in the submission's bytes.
   var records: Range<Int>
   var recordCount: UInt32

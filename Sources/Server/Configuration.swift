@@ -26,6 +26,14 @@ public enum ReadSource: String, Sendable, CaseIterable {
   case any
 }
 
+/// What a read of a key says that has several values at the same time.
+public enum ConflictPolicy: String, Sendable, CaseIterable {
+  /// All of them.
+  case siblings
+  /// The one that was written last, by the clocks of those who wrote.
+  case lww
+}
+
 /// Everything that one node is told at its start.
 public struct Configuration: Sendable {
   public var dataDirectory: String
@@ -67,6 +75,9 @@ public struct Configuration: Sendable {
   /// none of them. Empty for a node alone.
   public var members: [Member] = []
   public var role = Role.leader
+  /// Every member takes writes; then nobody leads, and `role` means nothing.
+  public var isLeaderless = false
+  public var conflicts = ConflictPolicy.siblings
   /// A replica that is further behind is not ready; nil for no bound.
   public var lagSecondsMax: Int?
   /// Where the shard's configured leader takes requests; nil when that is this node.

@@ -16,7 +16,7 @@ import WAL
 
 /// One node: a store, and a listener in front of it.
 public final class Node: Sendable {
-  private let life: NodeLife
+  private let life: any NodeLifetime
   private let listener: Listener
   private let configuration: Configuration
   private let forwarder: Forwarder
@@ -46,11 +46,19 @@ public final class Node: Sendable {
     do {
       try await prepare(listener.port)
       let forwarder = Forwarder(address: configuration.address)
-      let life = try NodeLife(
-        configuration, listener, progress, logger: logger, onFailure: onFailure
-      ) { opening in
-        try await open(
-          configuration, progress, opening, forwarder, logger: logger, onFailure: onFailure)
+      let life: any NodeLifetime
+      if configuration.isLeaderless {
+        life = try LeaderlessLife(configuration, listener, progress, logger: logger) {
+          try await openMerged(
+            configuration, progress, forwarder, logger: logger, onFailure: onFailure)
+        }
+      } else {
+        life = try NodeLife(
+          configuration, listener, progress, logger: logger, onFailure: onFailure
+        ) { opening in
+          try await open(
+            configuration, progress, opening, forwarder, logger: logger, onFailure: onFailure)
+        }
       }
       try await life.start()
       return Node(life, listener, configuration, forwarder)
@@ -78,18 +86,7 @@ public final class Node: Sendable {
     _ forwarder: Forwarder, logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> NodeState {
     let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
-    var options = StoreOptions(
-      dataDirectory: configuration.dataDirectory,
-      node: NodeNumber.of(configuration.id))
-    options.hash = configuration.hash
-    options.shardIndex = configuration.shardIndex
-    options.shardCount = configuration.shardCount
-    options.syncPolicy = configuration.syncPolicy
-    options.segmentBytes = configuration.segmentBytes
-    options.memoryBytesMax = configuration.memoryBytesMax
-    options.snapshotLogBytes = configuration.snapshotLogBytes
-    options.retainBytes = configuration.retainBytes
-    options.progress = progress
+    var options = configuration.storeOptions(progress)
     if case .copy(let origin) = opening {
       options.isCopy = true
       options.origin = origin
@@ -110,8 +107,54 @@ public final class Node: Sendable {
     return state
   }
 
+  /// The same for a node of a leaderless shard.
+  private static func openMerged(
+    _ configuration: Configuration, _ progress: StartProgress, _ forwarder: Forwarder,
+    logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
+  ) async throws -> NodeState {
+    let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
+    let options = configuration.storeOptions(progress)
+    let note = LackNote(configuration.dataDirectory)
+    // Whoever begins with nothing may have had something.
+    if try CopyDirectory(configuration.dataDirectory).isEmpty() { try note.write() }
+    let merged = try await NIOSingletons.posixBlockingThreadPool.runIfActive {
+      try MergedStore.open(options, address: configuration.address, observer: metrics)
+    }
+    log(merged, logger)
+    if merged.report.renewed != nil { try note.write() }
+    let state = NodeState(
+      configuration: configuration, address: configuration.address, store: merged.own,
+      metrics: metrics, logger: logger,
+      peers: try configuration.otherMembers.map { try NodeAddress(parsing: $0.address) },
+      forwarder: forwarder, lacksSomething: try note.isThere(), merged: merged)
+    configuration.keeper?.serve(state)
+    metrics.register(state)
+    ProcessMemory.giveBack()
+    return state
+  }
+
+  private static func log(_ merged: MergedStore, _ logger: Logger) {
+    let report = merged.report
+    let records = report.logs.reduce(0) { $0 + Int($1.report.records) }
+    logger.info(
+      """
+      recovered: \(merged.state.index.count) keys from \(records) records of \(report.logs.count) logs, in \
+      \(rounded(report.seconds)) s; its own is \(hexadecimal(merged.own.origin)), at sequence number \
+      \(merged.own.progress.durable)
+      """)
+    if let reason = report.renewed {
+      logger.warning("this node writes to a new log from now on: \(reason)")
+    }
+    for (origin, log) in report.logs {
+      if let cut = log.cut {
+        logger.warning(
+          "log \(hexadecimal(origin)): \(cut.damage); its bytes are in \(cut.saved.joined(separator: ", "))")
+      }
+    }
+  }
+
   private init(
-    _ life: NodeLife, _ listener: Listener, _ configuration: Configuration, _ forwarder: Forwarder
+    _ life: any NodeLifetime, _ listener: Listener, _ configuration: Configuration, _ forwarder: Forwarder
   ) {
     self.forwarder = forwarder
     self.life = life
@@ -141,7 +184,7 @@ public final class Node: Sendable {
     if isLeading { try await life.stop() }
     // Whatever became of the connections: the log is closed in order.
     let state = state
-    try state?.store.close()
+    if let merged = state?.merged { try merged.close() } else { try state?.store.close() }
     // Every client is answered: what is under way is for nobody.
     await forwarder.close(within: 1)
     try drained.get()
@@ -227,5 +270,32 @@ public enum NodeError: Error, CustomStringConvertible {
 enum NodeNumber {
   static func of(_ name: String) -> UInt64 {
     Array(name.utf8).withUnsafeBytes { ShardHash.fnv1Mixed($0) }
+  }
+}
+
+/// What keeps a node's store up, from its start to its stop.
+protocol NodeLifetime: Sendable {
+  /// What is being served; nil while there is nothing.
+  var state: NodeState? { get }
+  func start() async throws
+  /// Ends what opens and follows. What is served goes on.
+  func stop() async throws
+}
+
+extension NodeLife: NodeLifetime {}
+
+extension Configuration {
+  func storeOptions(_ progress: StartProgress) -> StoreOptions {
+    var options = StoreOptions(dataDirectory: dataDirectory, node: NodeNumber.of(id))
+    options.hash = hash
+    options.shardIndex = shardIndex
+    options.shardCount = shardCount
+    options.syncPolicy = syncPolicy
+    options.segmentBytes = segmentBytes
+    options.memoryBytesMax = memoryBytesMax
+    options.snapshotLogBytes = snapshotLogBytes
+    options.retainBytes = retainBytes
+    options.progress = progress
+    return options
   }
 }

@@ -8,7 +8,11 @@ import WAL
 /// What all event loops of a node share.
 final class NodeState: Sendable {
   let configuration: Configuration
+  /// The shard's log; in a leaderless one this node's own.
   let store: Store
+  /// The logs of a leaderless shard; nil where there is a leader.
+  let merged: MergedStore?
+  private let origins = Mutex<OriginFollowing?>(nil)
   let metrics: ServerMetrics
   let logger: Logger
   let dialect: Dialect
@@ -55,6 +59,8 @@ final class NodeState: Sendable {
 
   /// What it had lost it has again once it has all that its leader has, or leads.
   func noteRecovered() {
+    // There it is `OriginFollowing` that says so.
+    guard merged == nil else { return }
     guard lacks.load(ordering: .relaxed) || isNoted.load(ordering: .relaxed),
       isLeading || following?.hasCaughtUp == true
     else { return }
@@ -78,8 +84,10 @@ final class NodeState: Sendable {
   init(
     configuration: Configuration, address: String, store: Store, metrics: ServerMetrics,
     logger: Logger, peers: [NodeAddress] = [], forwarder: Forwarder? = nil,
-    lacksSomething: Bool = false, feedReaders: FeedReaders = FeedReaders()
+    lacksSomething: Bool = false, feedReaders: FeedReaders = FeedReaders(),
+    merged: MergedStore? = nil
   ) {
+    self.merged = merged
     self.peers = peers
     let forwarder = forwarder ?? Forwarder(address: address)
     self.forwarder = forwarder
@@ -154,6 +162,24 @@ final class NodeState: Sendable {
       return order.refuse("this node is alone: there is nobody to lead or to follow")
     }
     if !life(order) { order.refuse("the node is stopping, or too much is asked of it") }
+  }
+
+  /// What keeps the copies of a leaderless shard's logs up; nil where there are none.
+  var originFollowing: OriginFollowing? {
+    get { origins.withLock { $0 } }
+    set { origins.withLock { $0 = newValue } }
+  }
+
+  /// In a leaderless shard: it has all that the others had since it may have lost something.
+  func noteComplete() {
+    guard lacks.load(ordering: .relaxed) || isNoted.load(ordering: .relaxed) else { return }
+    do {
+      try LackNote(configuration.dataDirectory).remove()
+      isNoted.store(false, ordering: .relaxed)
+      lacks.store(false, ordering: .relaxed)
+    } catch {
+      logger.error("\(error)")
+    }
   }
 
   /// How a replica stands to its leader; nil on a leader.

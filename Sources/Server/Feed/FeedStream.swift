@@ -27,6 +27,9 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   var piece = ByteBuffer()
   private(set) var lastSent = NIODeadline.now()
   private var waiter: VersionWaiters.ID?
+  /// Those of the loop, where it is the node's own log.
+  private let waiters: VersionWaiters
+  private let hasOwnWaiters: Bool
   private var isPumping = false
   private(set) var isReading = false
   /// The limit at which the files had nothing to tell.
@@ -51,15 +54,21 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
 
   /// Follows the log, until it is closed.
   init(
-    _ loop: LoopState, _ lane: StandardLane, from cursor: LogCursor, encoder: Encoder,
-    stallSeconds: Int
+    _ loop: LoopState, _ lane: StandardLane, of store: Store, from cursor: LogCursor,
+    encoder: Encoder, stallSeconds: Int
   ) {
     self.loop = loop
     self.lane = lane
     self.encoder = encoder
     self.cursor = cursor
     self.stallSeconds = stallSeconds
-    feed = loop.store.feed
+    let feed = store.feed
+    self.feed = feed
+    hasOwnWaiters = store !== loop.store
+    waiters =
+      hasOwnWaiters
+      ? VersionWaiters(eventLoop: loop.eventLoop, signal: feed.signal) { feed.appliedSequence }
+      : loop.waiters
     feed.subscribe()
   }
 
@@ -136,6 +145,7 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
     isClosed = true
     piece = ByteBuffer()
     stopWaiting()
+    if hasOwnWaiters { waiters.stop() }
     feed.unsubscribe()
     released()
   }
@@ -188,14 +198,14 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
       // A frame is told as a whole.
       return awaitLimit(max(cursor.next, limit + 1)) { self.goOn() }
     }
-    waiter = loop.waiters.add(cursor.next) { _ in
+    waiter = waiters.add(cursor.next) { _ in
       self.waiter = nil
       self.goOn()
     }
   }
 
   private func stopWaiting() {
-    if let waiter { loop.waiters.remove(waiter) }
+    if let waiter { waiters.remove(waiter) }
     waiter = nil
     stopAwaitingLimit()
   }

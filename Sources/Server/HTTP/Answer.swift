@@ -1,3 +1,4 @@
+import Engine
 import WAL
 
 /// A status of HTTP, as far as this server says them.
@@ -13,6 +14,7 @@ package struct Status: Hashable, Sendable {
   package static let partialContent = Status(code: 206, reason: "Partial Content")
   package static let noContent = Status(code: 204, reason: "No Content")
   package static let notModified = Status(code: 304, reason: "Not Modified")
+  package static let multipleChoices = Status(code: 300, reason: "Multiple Choices")
   package static let temporaryRedirect = Status(code: 307, reason: "Temporary Redirect")
   package static let badRequest = Status(code: 400, reason: "Bad Request")
   package static let forbidden = Status(code: 403, reason: "Forbidden")
@@ -67,6 +69,10 @@ package struct Answer: Sendable {
   package var version: UInt64?
   /// Set where the answer carries an entity tag for `version`.
   package var tagEpoch: Epoch?
+  /// What the tag stands for, where that is not `version`.
+  package var tagVersion: UInt64?
+  /// What whoever has the answer knows of the key, in a leaderless shard.
+  var context: VersionVector?
   /// The methods of the path, in an answer that the one asked for is not among them.
   package var allow: StaticString?
   /// For how many keys a purge removed, or would.

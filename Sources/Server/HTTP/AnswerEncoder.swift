@@ -51,7 +51,7 @@ package struct AnswerEncoder {
         output.append("\r\n")
         if let epoch = answer.tagEpoch {
           output.append("ETag: ")
-          EntityTag(version: version, epoch: epoch).write(into: &output)
+          EntityTag(version: answer.tagVersion ?? version, epoch: epoch).write(into: &output)
           output.append("\r\n")
         }
       }
@@ -92,7 +92,8 @@ package struct AnswerEncoder {
     if let version = answer.version {
       fields.append(("X-KV-Version", String(version)))
       if let epoch = answer.tagEpoch {
-        fields.append(("ETag", EntityTag(version: version, epoch: epoch).description))
+        let tag = EntityTag(version: answer.tagVersion ?? version, epoch: epoch)
+        fields.append(("ETag", tag.description))
       }
     }
     if let next { fields.append(("X-KV-Next", next)) }
@@ -107,6 +108,7 @@ package struct AnswerEncoder {
 
   private func rareFields(_ answer: Answer) -> [(name: String, value: String)] {
     var fields: [(name: String, value: String)] = []
+    if let context = answer.context { fields.append((LoopState.contextField, "\(context)")) }
     if let allow = answer.allow { fields.append(("Allow", "\(allow)")) }
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
     if let epoch = answer.epoch { fields.append(("X-KV-Epoch", epoch.text)) }
@@ -118,6 +120,6 @@ package struct AnswerEncoder {
 
 extension Answer {
   fileprivate var hasRareFields: Bool {
-    allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil || isAwaited
+    context != nil || allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil || isAwaited
   }
 }

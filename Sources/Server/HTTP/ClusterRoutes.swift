@@ -217,6 +217,10 @@ struct NodeStatus: Encodable {
   let node: String
   let name: String?
   let role: String
+  /// How far each log is applied, in a leaderless shard.
+  let origins: [String: UInt64]?
+  /// Writes that still may come and that a deletion here has replaced already.
+  let pending_deletions: Int?
   let shard: Shard
   let epoch: UInt64
   let epoch_node: String
@@ -245,7 +249,14 @@ struct NodeStatus: Encodable {
     let store = state.store
     node = state.id
     name = state.configuration.name
-    role = state.isLeading ? "leader" : "replica"
+    role = state.merged != nil ? "leaderless" : state.isLeading ? "leader" : "replica"
+    origins = state.merged.map { merged in
+      Dictionary(
+        uniqueKeysWithValues: merged.state.applied.entries.map {
+          (hexadecimal($0.origin), $0.sequence)
+        })
+    }
+    pending_deletions = state.merged?.state.deletionCount
     shard = Shard(name: state.shardName, index: state.shard, count: state.shardCount)
     let last = store.epoch
     epoch = last.number

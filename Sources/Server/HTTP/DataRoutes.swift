@@ -13,6 +13,7 @@ extension LoopState {
 
   /// Reads one key for one of the routes that do. The bytes of `key` may be in `scratch`.
   func read(_ route: Route, _ key: UnsafeRawBufferPointer) -> ReadAnswer {
+    if let merged = node.merged { return read(route, key, of: merged) }
     let hash = store.index.hasher(key)
     // Behind the key, which may be in scratch and is wanted again below.
     let room = UnsafeMutableRawBufferPointer(rebasing: scratch[FastRequest.headBytesMax...])
@@ -57,7 +58,7 @@ extension LoopState {
     }
   }
 
-  private func absent(_ route: Route, _ key: UnsafeRawBufferPointer) -> Answer {
+  func absent(_ route: Route, _ key: UnsafeRawBufferPointer) -> Answer {
     switch route {
     case .classicGet:
       node.dialect.writeValue(nil, into: &body)
@@ -97,6 +98,11 @@ extension LoopState {
     case .conditionFailed:
       body.writeStaticString("{\"error\":\"the condition does not hold\"}")
       return Answer(.preconditionFailed, .json)
+    case .tooManyVersions:
+      return refusal(
+        route, .conflict,
+        "the key has \(MergedState.versionsMax) concurrent values: read them, and write with the X-KV-Context of that answer. Nothing was written",
+        value: submission.value(of: index))
     case .diskFull:
       return refusal(
         route, .insufficientStorage, "no space left on the disk: nothing was written",
@@ -141,7 +147,9 @@ extension LoopState {
   private func success(
     _ route: Route, _ request: WriteRequest, _ index: Int, _ submission: Submission
   ) -> Answer {
-    var answer = Answer(.ok, version: request.version)
+    let version = node.merged == nil ? request.version : request.stamp
+    var answer = Answer(.ok, version: version)
+    answer.context = request.clock
     switch route {
     case .classicSet:
       node.dialect.writeSet(submission.value(of: index), error: nil, into: &body)
@@ -154,12 +162,13 @@ extension LoopState {
       answer.status = .created
       answer.contentType = .json
       body.writeStaticString("{\"message\":\"Key set successfully\",\"version\":")
-      DecimalText.write(request.version, into: &body)
+      DecimalText.write(version, into: &body)
+      if let clock = request.clock { writeClock(clock) }
       body.writeStaticString("}")
     case .batch:
       answer.contentType = .json
       body.writeStaticString("{\"version\":")
-      DecimalText.write(request.version, into: &body)
+      DecimalText.write(version, into: &body)
       body.writeStaticString(",\"count\":")
       DecimalText.write(UInt64(request.count), into: &body)
       body.writeStaticString("}")
@@ -167,7 +176,8 @@ extension LoopState {
       answer.status = .noContent
     default:
       answer.status = request.outcome == .created ? .created : .ok
-      answer.tagEpoch = store.epochs.epoch(of: request.version)
+      // What concurrent writers have left beside it shows in a read.
+      if node.merged == nil { answer.tagEpoch = store.epochs.epoch(of: request.version) }
     }
     return answer
   }

@@ -49,6 +49,10 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
   let hidesUnconfirmed: Bool
   /// Whether reads ask nobody else, where they do not say it.
   let readsAlone: Bool
+  /// What several members have of the keys of the read that is being answered, in a leaderless shard.
+  var gathered: [[UInt8]: KeyVersions]?
+  /// Reads of a leaderless shard that wait for other members.
+  var askingReads = 0
   /// What the answer that is being made rests on: the highest number that it tells.
   var basis: UInt64 = 0
   /// Reads that ask other members.
@@ -94,8 +98,9 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     confirmations = VersionWaiters(eventLoop: eventLoop, signal: followers.confirmations) {
       followers.confirmed
     }
+    // Where nobody leads no failover takes anything back.
     hidesUnconfirmed =
-      node.configuration.writeQuorum > 1 && !node.configuration.showsUnconfirmed
+      node.merged == nil && node.configuration.writeQuorum > 1 && !node.configuration.showsUnconfirmed
     readsAlone = node.configuration.readQuorum == 1
     readQuorums = ReadQuorums(eventLoop: eventLoop, node: node)
     let members = node.configuration.writeQuorum

@@ -25,7 +25,7 @@ extension LoopState {
       writeError(error.reason)
       return .now(Answer(error.status, .json))
     }
-    return reading(query, lane) { self.entries(keys) }
+    return reading(query, lane, keys: keys) { self.entries(keys) }
   }
 
   private func entries(_ keys: [[UInt8]]) -> Handling {

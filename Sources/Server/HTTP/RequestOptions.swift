@@ -7,6 +7,8 @@ enum Options {
   case refused(Answer)
   /// That version is not readable here yet: wait for it, for a while.
   case wait(Awaited)
+  /// What that covers is not readable here yet, in a leaderless shard.
+  case waitFor(VersionVector, TimeAmount)
 }
 
 /// A version that a read must not be older than.
@@ -48,6 +50,13 @@ extension LoopState {
       timeout = number
     }
     guard let text = query.text("min_version") else { return .go }
+    if let merged = node.merged {
+      guard let context = VersionVector(text), !context.isEmpty else {
+        return .refused(badOption("min_version must be a context: what X-KV-Context says"))
+      }
+      guard isRead, !merged.state.applied.covers(context) else { return .go }
+      return .waitFor(context, .milliseconds(Int64(timeout)))
+    }
     let version: UInt64
     if let tag = EntityTag(text[...]) {
       guard !isRead || store.epochs.epoch(of: tag.version) == tag.epoch else {
@@ -107,7 +116,7 @@ extension LoopState {
   /// Handles a read once its options, and the members that it asks, let this node do it; or hands it on
   /// to the member that is further.
   func reading(
-    _ query: Parameters, _ lane: StandardLane, isLocal: Bool = false,
+    _ query: Parameters, _ lane: StandardLane, keys: [[UInt8]] = [], isLocal: Bool = false,
     _ handle: @escaping () -> Handling
   ) -> Handling {
     let isAsked = lane.request?.headers.contains(name: Self.readQuorumField) ?? false
@@ -124,6 +133,17 @@ extension LoopState {
       return settled(query, lane, isLocal: isLocal, handle)
     }
     guard wanted > 1, !isLocal else { return settled(query, lane, isLocal: isLocal, handle) }
+    if let merged = node.merged {
+      guard !keys.isEmpty else {
+        guard query.first("r") == nil else {
+          return .now(badOption("r is for keys: a list is of what this node has, in a leaderless shard"))
+        }
+        return settled(query, lane, isLocal: isLocal, handle)
+      }
+      return readMembers(wanted, for: keys, merged, query, lane) {
+        self.settled(query, lane, isLocal: isLocal, handle)
+      }
+    }
     guard readQuorums.hasRoom, !isDraining else {
       return .now(unavailable("overloaded: too many reads ask other members"))
     }
@@ -158,6 +178,10 @@ extension LoopState {
     case .wait(let awaited):
       // Judged again: the epoch may be another one by then.
       return wait(awaited, lane) { self.settled(query, lane, isLocal: isLocal, handle) }
+    case .waitFor(let context, let timeout):
+      return wait(for: context, timeout, node.merged!, lane) {
+        self.settled(query, lane, isLocal: isLocal, handle)
+      }
     case .go:
       basis = 0
       let handling = handle()

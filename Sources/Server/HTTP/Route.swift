@@ -4,7 +4,7 @@ package enum Route: UInt8, CaseIterable, Sendable {
   case jsonGet, localRead, jsonSet
   case restGet, restPut, restDelete, multiGet, page, batch, watch, logStream, acknowledgement
   case status, position, health, ready, metrics, snapshot, snapshotFile, promote, announce, repair
-  case diverged, history, config
+  case diverged, history, config, positions, versions
   case other
 
   /// Of the routes for one key: whether it changes nothing.
@@ -47,6 +47,8 @@ package enum Route: UInt8, CaseIterable, Sendable {
     case .diverged: "diverged"
     case .history: "history"
     case .config: "config"
+    case .positions: "wal_positions"
+    case .versions: "wal_versions"
     case .other: "other"
     }
   }

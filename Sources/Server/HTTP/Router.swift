@@ -33,7 +33,7 @@ extension LoopState {
     case entries, batch
     case status, health, ready, metrics, makeSnapshot, snapshot, repair, diverged, history
     case promote, promise, handOver, announce
-    case watch, logStream, acknowledgement, position
+    case watch, logStream, acknowledgement, position, positions, versions
     case configuration
     case replaced
     case unknown
@@ -63,6 +63,8 @@ extension LoopState {
       case Paths.logStream: self = .logStream
       case Paths.acknowledgement: self = .acknowledgement
       case Paths.position: self = .position
+      case Paths.positions: self = .positions
+      case Paths.versions: self = .versions
       case Paths.configuration: self = .configuration
       case _ where Paths.replaced.contains(path): self = .replaced
       case _ where path.starts(with: Paths.entryPrefix):
@@ -78,8 +80,9 @@ extension LoopState {
     var allow: StaticString {
       switch self {
       case .get, .jsonGet, .localRead, .entries, .status, .health, .ready, .metrics, .watch,
-        .logStream, .snapshot, .diverged, .position, .history:
+        .logStream, .snapshot, .diverged, .position, .history, .versions:
         "GET, HEAD"
+      case .positions: "GET, HEAD, POST"
       case .set: "GET, POST, PUT"
       case .delete: "GET, POST, DELETE"
       case .configuration: "GET, HEAD, PUT"
@@ -110,7 +113,8 @@ extension LoopState {
         (.metrics, .GET), (.metrics, .HEAD), (.watch, .GET), (.watch, .HEAD),
         (.logStream, .GET), (.logStream, .HEAD), (.snapshot, .GET), (.snapshot, .HEAD),
         (.history, .GET), (.history, .HEAD), (.diverged, .GET), (.diverged, .HEAD),
-        (.position, .GET), (.position, .HEAD),
+        (.position, .GET), (.position, .HEAD), (.versions, .GET), (.versions, .HEAD),
+        (.positions, .GET), (.positions, .HEAD), (.positions, .POST),
         (.set, .GET), (.set, .POST), (.set, .PUT),
         (.delete, .GET), (.delete, .POST), (.delete, .DELETE),
         (.purge, .GET), (.purge, .POST),
@@ -138,6 +142,8 @@ extension LoopState {
     static let logStream = Array("/wal/stream".utf8)
     static let acknowledgement = Array("/wal/ack".utf8)
     static let position = Array("/wal/position".utf8)
+    static let positions = Array("/wal/positions".utf8)
+    static let versions = Array("/wal/versions".utf8)
     static let configuration = Array("/admin/config".utf8)
     static let status = Array("/status".utf8)
     static let health = Array("/health".utf8)
@@ -206,6 +212,8 @@ extension LoopState {
     case .logStream: return logStream(query, lane)
     case .acknowledgement: return acknowledge(query, lane)
     case .position: return position(lane)
+    case .positions: return positions(request, lane)
+    case .versions: return heldVersions(query, lane)
     case .configuration: return clusterConfiguration(request, query, lane)
     case .status: return status(lane)
     case .health: return health(lane)

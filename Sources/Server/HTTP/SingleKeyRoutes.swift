@@ -46,7 +46,7 @@ extension LoopState {
     }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
     if let handling = elsewhere(key, lane, isRead: true) { return handling }
-    return reading(query, lane) { .now(self.read(.classicGet, key).answer) }
+    return reading(query, lane, keys: [key]) { .now(self.read(.classicGet, key).answer) }
   }
 
   /// `/set`, in whatever form key and value come.
@@ -138,7 +138,7 @@ extension LoopState {
     guard !key.isEmpty else { return .now(missingKey()) }
     guard key.count <= limits.keyBytesMax else { return keyTooLong() }
     if route != .localRead, let handling = elsewhere(key, lane, isRead: true) { return handling }
-    return reading(query, lane, isLocal: route == .localRead) {
+    return reading(query, lane, keys: [key], isLocal: route == .localRead) {
       .now(self.read(route, key).answer)
     }
   }
@@ -169,7 +169,7 @@ extension LoopState {
       let ifNoneMatch = TagList(request.headers["if-none-match"], isStrong: false)
     else { return .now(badRequest("If-Match or If-None-Match is no list of entity tags")) }
     if route == .restGet {
-      return reading(query, lane) { self.get(key, ifMatch, ifNoneMatch) }
+      return reading(query, lane, keys: [key]) { self.get(key, ifMatch, ifNoneMatch) }
     }
     // RFC 9110, 14.5: it would replace the whole value by a part of one.
     guard !request.headers.contains(name: "content-range") else {
@@ -192,25 +192,26 @@ extension LoopState {
     switch list {
     case .none: .none
     case .any: .any
-    case .tags: .versions(submission.add(versions: list.versions(in: store.epochs)))
+    case .tags: .versions(submission.add(versions: versions(of: list)))
     }
   }
 
   private func get(_ key: [UInt8], _ ifMatch: TagList, _ ifNoneMatch: TagList) -> Handling {
     var read = read(.restGet, key)
-    let version = read.answer.status == .ok ? read.answer.version : nil
-    let versions = ifMatch.versions(in: store.epochs)
-    let others = ifNoneMatch.versions(in: store.epochs)
+    let isThere = read.answer.status == .ok || read.answer.status == .multipleChoices
+    let version = isThere ? read.answer.tagVersion ?? read.answer.version : nil
+    let matching = self.versions(of: ifMatch)
+    let others = self.versions(of: ifNoneMatch)
     let condition = WriteCondition(
-      ifMatch: ifMatch.rule(0..<versions.count),
-      ifNoneMatch: ifNoneMatch.rule(versions.count..<versions.count + others.count))
-    guard !condition.holds(for: version, versions: versions + others) else {
+      ifMatch: ifMatch.rule(0..<matching.count),
+      ifNoneMatch: ifNoneMatch.rule(matching.count..<matching.count + others.count))
+    guard !condition.holds(for: version, versions: matching + others) else {
       if let large = read.large { return .value(read.answer, large) }
       return .now(read.answer)
     }
     body.clear()
     let matches = WriteCondition(ifMatch: condition.ifMatch)
-    guard matches.holds(for: version, versions: versions + others) else {
+    guard matches.holds(for: version, versions: matching + others) else {
       writeError("the condition does not hold")
       return .now(Answer(.preconditionFailed, .json))
     }
@@ -226,11 +227,17 @@ extension LoopState {
     _ condition: WriteCondition, _ lane: StandardLane
   ) -> Handling {
     guard hasRoom(forBytes: key.count + value.byteCount) else { return .now(overloaded(route)) }
+    let context: VersionVector?
+    do {
+      context = try self.context(of: lane)
+    } catch {
+      return .now(error.answer)
+    }
     key.withUnsafeBytes { key in
       value.withUnsafeBytes { value in
         gather(lane.quorum).put(
           key, value, store.index.hasher(key), expiry: expiry(lifetime), condition: condition,
-          token: lane.token)
+          context: context, token: lane.token)
       }
     }
     return .later
@@ -244,9 +251,15 @@ extension LoopState {
     _ route: Route, _ key: [UInt8], _ condition: WriteCondition, _ lane: StandardLane
   ) -> Handling {
     guard hasRoom(forBytes: key.count) else { return .now(overloaded(route)) }
+    let context: VersionVector?
+    do {
+      context = try self.context(of: lane)
+    } catch {
+      return .now(error.answer)
+    }
     key.withUnsafeBytes { key in
       gather(lane.quorum).delete(
-        key, store.index.hasher(key), condition: condition, token: lane.token)
+        key, store.index.hasher(key), condition: condition, context: context, token: lane.token)
     }
     return .later
   }

@@ -37,7 +37,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private let loop: any EventLoop
   private let logger: Logger
   private let metrics: ServerMetrics
-  private let followers: Followers
+  private let followers: Followers?
   private let acknowledger: Acknowledger
   private let ended: @Sendable (Ending) -> Void
   private let caughtUp: @Sendable () -> Void
@@ -63,17 +63,20 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private var differsAt: UInt64?
 
   /// - Parameters:
+  ///   - store: whose log is followed; nil for that of the node.
   ///   - promised: the highest epoch that this node has promised: a new promise ends the following.
   ///   - ended: called once, on the event loop, when following cannot go on as it is.
   init(
     _ leader: NodeAddress, id: String, node: NodeState, loop: any EventLoop, pool: KVPool,
-    promised: Epoch?, ended: @escaping @Sendable (Ending) -> Void
+    promised: Epoch?, of store: Store? = nil, ended: @escaping @Sendable (Ending) -> Void
   ) {
+    let store = store ?? node.store
     self.leader = leader
     self.id = id
-    store = node.store
+    self.store = store
     metrics = node.metrics
-    followers = node.followers
+    // What the members of a leaderless shard have of another node's log is for that to count.
+    followers = store === node.store ? node.followers : nil
     logger = node.logger
     self.loop = loop
     self.ended = ended
@@ -90,6 +93,11 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
 
   /// What `/status` says of it.
   var report: FollowerReport { latest.withLock { $0 } }
+
+  /// Whether the committer has frames of it.
+  var isShippingNow: Bool {
+    get async { (try? await loop.submit { self.isShipping }.get()) ?? false }
+  }
 
   func start() {
     loop.execute { self.arm() }
@@ -295,9 +303,9 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
       state.heartbeat(end: max(header.firstSequence - 1, told.sequence), Self.now)
     }
     state.confirmed(header)
-    followers.told(confirmed: state.confirmed)
+    followers?.told(confirmed: state.confirmed)
     // Nothing is being applied: the digest is that of what is applied.
-    if let told, !isShipping, gathered.isEmpty, told.sequence == state.applied.sequence,
+    if let told, !store.isMerged, !isShipping, gathered.isEmpty, told.sequence == state.applied.sequence,
       told.digest != store.index.digest(), differsAt != told.sequence
     {
       differsAt = told.sequence
@@ -357,7 +365,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     case .stopped:
       disconnect("this node's log takes nothing more")
     }
-    followers.told(confirmed: state.confirmed)
+    followers?.told(confirmed: state.confirmed)
     guard !isStopped else { return }
     ship()
     if isReadHeld, gathered.bytes < Self.gatheredBytesMax {

@@ -7,6 +7,8 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   /// What the node knows its reader by; nil for one without a name.
   private let replica: LeaderProgress.StreamID?
   private let followers: Followers
+  private let store: Store
+  private var isOwn: Bool { store === loop.store }
   private var isFromMemory = false
   /// Nothing has been said yet of how far the node is.
   private var isSilent = true
@@ -23,33 +25,35 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   ///   - replica: a name; nil for none.
   /// - Returns: nil when there are too many.
   static func open(
-    _ loop: LoopState, _ lane: StandardLane, from cursor: LogCursor, behind previous: LogPosition,
+    _ loop: LoopState, _ lane: StandardLane, of store: Store, from cursor: LogCursor, behind previous: LogPosition,
     replica: String?
   ) -> LogStream? {
     let node = loop.node
     guard node.chargeLogStream(limit: loop.limits.logStreamsMax) else { return nil }
     var id: LeaderProgress.StreamID?
-    if let replica {
+    // Whose log it is counts who has it.
+    if let replica, store === loop.store {
       id = node.followers.streamOpened(replica, from: cursor.next)
       guard id != nil else {
         node.releaseLogStream()
         return nil
       }
     }
-    return LogStream(loop, lane, from: cursor, behind: previous, id)
+    return LogStream(loop, lane, of: store, from: cursor, behind: previous, id)
   }
 
   private init(
-    _ loop: LoopState, _ lane: StandardLane, from cursor: LogCursor, behind previous: LogPosition,
+    _ loop: LoopState, _ lane: StandardLane, of store: Store, from cursor: LogCursor, behind previous: LogPosition,
     _ replica: LeaderProgress.StreamID?
   ) {
     self.replica = replica
+    self.store = store
     followers = loop.node.followers
     super.init(
-      loop, lane, from: cursor, encoder: FrameShipper(behind: previous),
+      loop, lane, of: store, from: cursor, encoder: FrameShipper(behind: previous),
       stallSeconds: loop.limits.logStreamStallSeconds)
     let header = SegmentHeader(
-      origin: loop.store.origin, previous: previous, durableSequence: previous.sequence,
+      origin: store.origin, previous: previous, durableSequence: previous.sequence,
       isShipped: true)
     piece.writeBytes(header.encoded)
     lane.endSilence(after: loop.limits.logStreamStallSeconds)
@@ -93,17 +97,25 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
     guard encoder.position.sequence > 0, !isEnding else { return }
     isSilent = false
     isBeatDue = false
-    if let now = loop.store.index.appliedDigest() { state = now }
-    let store = loop.store
+    if store.isMerged {
+      // No log has a digest of its own there.
+      state.sequence = store.feed.end.sequence
+    } else if let now = store.index.appliedDigest() {
+      state = now
+    }
     encoder.writeHeartbeat(
       LeaderSign(
-        durable: store.progress.durable, confirmed: followers.confirmed,
+        durable: store.progress.durable, confirmed: isOwn ? followers.confirmed : 0,
         timeMilliseconds: store.options.clock.wallMilliseconds(), digest: state.digest,
         digestSequence: state.sequence),
       origin: store.origin, into: &piece)
   }
 
   override func upToDate() {
+    guard isOwn else {
+      if isSilent, !isEnding { writeSignOfLife() }
+      return
+    }
     // Asked for before it is looked at: it may move in between.
     followers.armConfirmed(self, at: encoder.toldConfirmed + 1)
     let confirmed = min(followers.confirmedByOthers, encoder.position.sequence)

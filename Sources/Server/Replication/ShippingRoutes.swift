@@ -17,25 +17,31 @@ extension LoopState {
     }
     guard asked.replica != node.id else { return .now(badOption("\(node.id) is this node")) }
     guard !isDraining else { return .now(unavailable("the node is stopping")) }
-    let store = store
+    let store = log(asked.origin)
     // Called on the loop.
     nonisolated(unsafe) let lane = lane
     node.feedReaders.run(on: eventLoop) {
       StreamStart.find(from, asked, in: store)
     } then: { start in
-      lane.deliver(self.begin(start, asked.replica, lane))
+      lane.deliver(self.begin(start, store, asked.replica, lane))
     }
     return .later
   }
 
+  /// The log that somebody asks for; where that is not here, the node's own, which is another one then.
+  func log(_ origin: UInt64?) -> Store {
+    origin.flatMap { node.merged?.log($0) } ?? store
+  }
+
   private func begin(
-    _ start: StreamStart, _ replica: String?, _ lane: StandardLane
+    _ start: StreamStart, _ store: Store, _ replica: String?, _ lane: StandardLane
   ) -> Handling {
     switch start {
     case .refused(let refusal): return .now(answer(refusal))
     case .found(let cursor, let previous):
       guard
-        let stream = LogStream.open(self, lane, from: cursor, behind: previous, replica: replica)
+        let stream = LogStream.open(
+          self, lane, of: store, from: cursor, behind: previous, replica: replica)
       else { return .now(unavailable("there are too many followers")) }
       var answer = Answer(.ok, .bytes)
       answer.epoch = store.epoch
@@ -56,6 +62,10 @@ extension LoopState {
     else { return .now(badOption("replica, epoch, seq and crc are needed")) }
     guard replica != node.id else { return .now(badOption("\(node.id) is this node")) }
     let position = LogPosition(epoch: epoch, sequence: sequence, crc: crc)
+    // Who has how much of it is for whom to know who writes it.
+    if let origin = said.origin, origin != store.origin, node.merged?.log(origin) != nil {
+      return .now(Answer(.noContent))
+    }
     if said.origin ?? store.origin == store.origin, store.feed.recentlyHolds(position) == true {
       return .now(acknowledged(replica, position))
     }

@@ -24,13 +24,22 @@ extension LoopState {
         return .now(badOption("epoch must be a number, a dash and a node's 16 hex digits"))
       }
     }
+    var store = store
+    if let text = query.text("origin") {
+      guard let origin = UInt64(text, radix: 16), text.utf8.count == 16,
+        let log = origin == store.origin ? store : node.merged?.log(origin)
+      else { return .now(badOption("there is no log \(text) here")) }
+      store = log
+    }
     switch readOptions(query, isRead: true) {
     case .refused(let answer): return .now(answer)
     case .wait(let awaited): return wait(awaited, lane) { self.watch(query, lane) }
+    case .waitFor(let context, let timeout):
+      return wait(for: context, timeout, node.merged!, lane) { self.watch(query, lane) }
     case .go: break
     }
     let applied = store.index.appliedSequence
-    if let epoch, let answer = refuse(epoch, from: from ?? applied + 1, applied: applied) {
+    if let epoch, let answer = refuse(epoch, store, from: from ?? applied + 1, applied: applied) {
       return .now(answer)
     }
     guard !isDraining else { return .now(watchUnavailable("the node is stopping")) }
@@ -38,7 +47,7 @@ extension LoopState {
     let encoder = ChangeEncoder(from: from ?? applied + 1, prefix: prefix, epoch: current)
     // A number that is not there yet is waited for, from here.
     let start = min(from ?? .max, applied + 1)
-    guard let stream = WatchStream.open(self, lane, from: start, encoder: encoder) else {
+    guard let stream = WatchStream.open(self, lane, of: store, from: start, encoder: encoder) else {
       return .now(watchUnavailable("there are too many watchers"))
     }
     var answer = Answer(.ok, .ndjson)
@@ -48,7 +57,7 @@ extension LoopState {
 
   /// The answer when somebody who followed that epoch's history does not have what precedes `from`
   /// here.
-  private func refuse(_ epoch: Epoch, from: UInt64, applied: UInt64) -> Answer? {
+  private func refuse(_ epoch: Epoch, _ store: Store, from: UInt64, applied: UInt64) -> Answer? {
     if from - 1 > applied {
       writeError("this node's history ends at \(applied), before \(from)")
     } else if !store.epochs.agrees(with: epoch, through: from - 1) {

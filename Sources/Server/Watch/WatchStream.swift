@@ -10,11 +10,11 @@ final class WatchStream: FeedStream<ChangeEncoder>, @unchecked Sendable {
   ///
   /// - Returns: nil when there are too many.
   static func open(
-    _ loop: LoopState, _ lane: StandardLane, from: UInt64, encoder: ChangeEncoder
+    _ loop: LoopState, _ lane: StandardLane, of store: Store, from: UInt64, encoder: ChangeEncoder
   ) -> WatchStream? {
     guard loop.node.chargeWatcher(limit: loop.limits.watchersMax) else { return nil }
     return WatchStream(
-      loop, lane, from: LogCursor(next: from), encoder: encoder,
+      loop, lane, of: store, from: LogCursor(next: from), encoder: encoder,
       stallSeconds: loop.limits.watchStallSeconds)
   }
 

@@ -42,12 +42,3 @@ enum ConfigurationFile {
     ShardMapError(file: path, .unreadable(String(cString: strerror(errno))))
   }
 }
-
-extension ShardMap {
-  /// Ends the command where this version cannot run what the configuration asks for.
-  func requireSupport() throws {
-    guard mode == .leader else {
-      throw Output.failure("\(file): mode: this version does not run leaderless clusters yet")
-    }
-  }
-}

@@ -101,7 +101,6 @@ struct PlaceOptions: ParsableArguments {
   static func node(
     _ map: ShardMap, _ place: NodePlace, _ quorums: (write: Int?, read: Int?)
   ) throws -> ConfiguredNode {
-    try map.requireSupport()
     let node = ConfiguredNode(map, place, quorums)
     if let refusal = node.refusal { throw Output.failure(refusal) }
     return node
@@ -142,8 +141,9 @@ struct ConfiguredNode {
     configuration.map = map
     configuration.writeQuorum = writeQuorum
     configuration.readQuorum = readQuorum
+    configuration.isLeaderless = shard.mode == .leaderless
     configuration.members = shard.nodes.map { Member(id: $0, address: $0) }
-    configuration.role = place.role == .leader ? .leader : .replica
+    configuration.role = place.role == .leader || configuration.isLeaderless ? .leader : .replica
     configuration.leaderAddress = shard.leader.flatMap { $0 == place.address ? nil : $0 }
   }
 }

@@ -53,7 +53,6 @@ struct ClusterCommand: AsyncParsableCommand {
     // From here on, so that no child is left out.
     let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
     let map = try ConfigurationFile.read(configFile)
-    try map.requireSupport()
     let nodes = ClusterNode.all(of: map, in: dataDirectory)
     do {
       try DataDirectory.make(dataDirectory)

@@ -1,0 +1,329 @@
+import Sharding
+import Synchronization
+import WAL
+
+/// The keys of a leaderless shard on one node: what the logs of all its nodes come to.
+///
+/// A write is a record of the log that it was first written to; its dot is that log and its number there, and
+/// its clock says what it replaces. The state is the same whatever the order in which the logs are applied, so
+/// long as each of them is applied in its own.
+///
+/// Readers on any thread read `index`, whose values are those of `KeyVersions`; the threads of several logs
+/// write, one frame at a time.
+public final class MergedState: Sendable {
+  /// So many versions a key has at most where this node writes; what concurrent writers leave is bounded by
+  /// that for each of them.
+  public static let versionsMax = 32
+  /// A record's clock has at most so many entries that it could do without.
+  static let clockEntriesMax = 64
+  private static let sweepNanoseconds: UInt64 = 100_000_000
+
+  public let index: Index
+  let clock: LogClock
+  private let state: Mutex<Memory>
+  private let hybrid = Atomic<UInt64>(0)
+
+  /// What there is beside the keys. Whoever has it is the one who writes.
+  struct Memory: Sendable {
+    /// Up to where each log is applied.
+    var applied = VersionVector()
+    /// What deletions knew that is not all applied: a write that one of them covers may still come.
+    var deletions: [[UInt8]: [VersionVector]] = [:]
+    /// Keys that the index cannot let expire by itself, and when the first version of each does.
+    var expiring: [[UInt8]: UInt64] = [:]
+    var earliestExpiry = UInt64.max
+    /// A snapshot is being written that is replayed from there.
+    var snapshotStart: VersionVector?
+    var sweptAt: UInt64 = 0
+    /// Where a key's versions become an entry.
+    var scratch: [UInt8] = []
+  }
+
+  public init(index: Index, clock: LogClock = .system) {
+    self.index = index
+    self.clock = clock
+    state = Mutex(Memory())
+  }
+
+  // MARK: - Looking
+
+  /// Up to where each log is applied. Asked before a key is looked at, it covers all that is missing there.
+  public var applied: VersionVector { state.withLock { $0.applied } }
+
+  /// Logs that there are, or were.
+  var logCount: Int { state.withLock { $0.applied.entries.count } }
+
+  /// Deletions that still keep writes out.
+  public var deletionCount: Int { state.withLock { $0.deletions.count } }
+
+  /// What a key has, hidden or not.
+  public func versions(of key: UnsafeRawBufferPointer) -> KeyVersions {
+    Self.versions(index, key, index.hasher(key))
+  }
+
+  static func versions(
+    _ index: Index, _ key: UnsafeRawBufferPointer, _ hash: KeyHash
+  ) -> KeyVersions {
+    var versions = KeyVersions()
+    _ = index.read(key, hash) { versions = Self.parse($0.value) }
+    return versions
+  }
+
+  private static func parse(_ value: UnsafeRawBufferPointer) -> KeyVersions {
+    guard let versions = KeyVersions(parsing: value) else {
+      preconditionFailure("an entry of a leaderless shard that is not valid")
+    }
+    return versions
+  }
+
+  // MARK: - Time
+
+  /// A stamp above all that this node has seen: milliseconds since 1970, and 16 bits that count (Kulkarni et
+  /// al., Logical Physical Clocks, 2014).
+  func nextStamp(now: UInt64) -> UInt64 {
+    var last = hybrid.load(ordering: .relaxed)
+    while true {
+      let next = max(last + 1, now << 16)
+      let (isExchanged, found) = hybrid.compareExchange(
+        expected: last, desired: next, ordering: .relaxed)
+      if isExchanged { return next }
+      last = found
+    }
+  }
+
+  private func saw(_ stamp: UInt64) {
+    var last = hybrid.load(ordering: .relaxed)
+    while stamp > last {
+      let (isExchanged, found) = hybrid.compareExchange(
+        expected: last, desired: stamp, ordering: .relaxed)
+      if isExchanged { return }
+      last = found
+    }
+  }
+
+  // MARK: - Writing
+
+  /// Applies records in one go: nobody sees one of them without the others, but for readers of single keys.
+  func write<R: Sendable>(_ body: (inout Writer) throws(WALError) -> R) throws(WALError) -> R {
+    let result = state.withLock { memory -> Result<R, WALError> in
+      var writer = Writer(owner: self, memory: memory)
+      memory = Memory()
+      defer { memory = writer.memory }
+      do throws(WALError) { return .success(try body(&writer)) } catch { return .failure(error) }
+    }
+    return try result.get()
+  }
+
+  /// Applies a frame that the log's reader has checked. One that is applied already changes nothing.
+  package func apply(
+    _ header: FrameHeader, _ records: RawSpan, origin: UInt64
+  ) throws(WALError) {
+    try records.withUnsafeBytes { (bytes: UnsafeRawBufferPointer) throws(WALError) in
+      try write { (writer) throws(WALError) in
+        var cursor = RecordCursor(count: header.recordCount)
+        var sequence = header.firstSequence
+        while true {
+          let record: Record?
+          do {
+            record = try cursor.next(in: bytes.bytes)
+          } catch {
+            preconditionFailure("the log's reader lets no such record through: \(error)")
+          }
+          guard let record else { break }
+          try writer.apply(record, in: bytes, Dot(origin: origin, sequence: sequence))
+          sequence += 1
+        }
+        writer.endFrame(
+          time: header.timeMilliseconds,
+          through: Dot(origin: origin, sequence: header.lastSequence))
+      }
+    }
+  }
+
+  /// When the first of the versions expires that the index does not know of; nil where there is none.
+  var earliestExpiry: UInt64? {
+    let earliest = state.withLock { $0.earliestExpiry }
+    return earliest == .max ? nil : earliest
+  }
+
+  /// Whether an expired key waits for a frame that has its time.
+  func hasExpired(at time: UInt64) -> Bool {
+    state.withLock { $0.earliestExpiry <= time || index.hasExpired(at: time) }
+  }
+
+  // MARK: - Snapshots
+
+  /// What a snapshot begins with: up to where the logs are applied. Until `endSnapshot` what was deleted
+  /// behind that is remembered, for who replays the logs from there.
+  func beginSnapshot() -> VersionVector {
+    state.withLock { memory in
+      memory.snapshotStart = memory.applied
+      return memory.applied
+    }
+  }
+
+  func endSnapshot() { state.withLock { $0.snapshotStart = nil } }
+
+  /// The deletions that a snapshot has to remember.
+  func deletions() -> [(key: [UInt8], clocks: [VersionVector])] {
+    state.withLock { $0.deletions.map { ($0.key, $0.value) } }
+  }
+
+  /// Who writes, as long as the state is locked.
+  struct Writer {
+    let owner: MergedState
+    fileprivate(set) var memory: Memory
+    private var index: Index { owner.index }
+
+    fileprivate init(owner: MergedState, memory: Memory) {
+      self.owner = owner
+      self.memory = memory
+    }
+
+    /// Applies a record as it is in a log.
+    ///
+    /// - Throws: `setting` for a record that a leaderless log has not.
+    mutating func apply(
+      _ record: Record, in bytes: UnsafeRawBufferPointer, _ dot: Dot
+    ) throws(WALError) {
+      switch record.type {
+      case .put, .delete:
+        let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])
+        let clock = VersionVector(record: UnsafeRawBufferPointer(rebasing: bytes[record.clock]))
+        let stamp = record.metadata.stamp ?? 0
+        owner.saw(stamp)
+        if record.type == .put {
+          let value = UnsafeRawBufferPointer(rebasing: bytes[record.value])
+          put(
+            key, index.hasher(key), dot, clock, stamp: stamp,
+            expiry: record.metadata.expiryMilliseconds, value)
+        } else {
+          delete(key, index.hasher(key), dot, clock)
+        }
+      case .epoch, .mark: break
+      case .purge, .handoff:
+        throw .setting(
+          "record \(dot.sequence) of log \(hexadecimal(dot.origin)) is a \(record.type): no leaderless shard has such")
+      }
+    }
+
+    /// Takes a write of a value in.
+    mutating func put(
+      _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ dot: Dot, _ clock: VersionVector,
+      stamp: UInt64, expiry: UInt64?, _ value: UnsafeRawBufferPointer
+    ) {
+      if !memory.deletions.isEmpty, let known = memory.deletions[Array(key)],
+        known.contains(where: { $0.covers(dot) })
+      {
+        return
+      }
+      var versions = MergedState.versions(index, key, hash)
+      let version = KeyVersion(
+        dot: dot, clock: clock, stamp: stamp, expiry: expiry, value: Array(value))
+      if versions.put(version) { store(key, hash, versions) }
+    }
+
+    /// Takes a deletion in.
+    mutating func delete(
+      _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ dot: Dot, _ clock: VersionVector
+    ) {
+      var versions = MergedState.versions(index, key, hash)
+      let before = versions.all.count
+      versions.delete(clock)
+      if versions.all.count != before { store(key, hash, versions) }
+      if isAhead(clock, of: dot) { memory.deletions[Array(key), default: []].append(clock) }
+    }
+
+    /// Puts versions in from a snapshot, beside those that are there.
+    mutating func restore(_ key: UnsafeRawBufferPointer, _ restored: [KeyVersion]) {
+      let hash = index.hasher(key)
+      var versions = MergedState.versions(index, key, hash)
+      for version in restored {
+        owner.saw(version.stamp)
+        versions.put(version)
+      }
+      store(key, hash, versions)
+    }
+
+    mutating func restore(_ key: UnsafeRawBufferPointer, deletion clock: VersionVector) {
+      memory.deletions[Array(key), default: []].append(clock)
+    }
+
+    /// Says up to where a log is applied.
+    mutating func setApplied(_ dot: Dot) { memory.applied.add(dot) }
+
+    /// Whether a clock covers what is not applied here.
+    private func isAhead(_ clock: VersionVector, of dot: Dot) -> Bool {
+      clock.entries.contains {
+        $0.origin != dot.origin && memory.applied[$0.origin] < $0.sequence
+      }
+    }
+
+    private mutating func store(
+      _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ versions: KeyVersions
+    ) {
+      if !memory.expiring.isEmpty { memory.expiring[Array(key)] = nil }
+      guard !versions.isEmpty else {
+        _ = index.remove(key, hash)
+        return
+      }
+      var expiry = versions.earliestExpiry
+      if let earliest = expiry,
+        versions.all.count > 1 || isAhead(versions.all[0].clock, of: versions.all[0].dot)
+      {
+        // One of several goes; or what goes is still needed for what it has replaced.
+        memory.expiring[Array(key)] = earliest
+        memory.earliestExpiry = min(memory.earliestExpiry, earliest)
+        expiry = nil
+      }
+      memory.scratch.removeAll(keepingCapacity: true)
+      versions.encode(into: &memory.scratch)
+      _ = memory.scratch.withUnsafeBytes {
+        index.put(key, $0, hash, version: versions.tag, expiry: expiry)
+      }
+      if memory.scratch.capacity > 1 << 20 { memory.scratch = [] }
+    }
+
+    /// Ends a frame, all of whose records have been applied: what has expired at its time goes.
+    ///
+    /// - Parameter last: the frame's last record.
+    mutating func endFrame(time: UInt64, through last: Dot) {
+      memory.applied.add(last)
+      index.countExpired(index.endFrame(time: time))
+      if memory.earliestExpiry <= index.frameTime { expire(at: index.frameTime) }
+      if !memory.deletions.isEmpty { sweep() }
+    }
+
+    private mutating func expire(at time: UInt64) {
+      memory.earliestExpiry = .max
+      for (key, earliest) in memory.expiring {
+        guard earliest <= time else {
+          memory.earliestExpiry = min(memory.earliestExpiry, earliest)
+          continue
+        }
+        key.withUnsafeBytes { key in
+          let hash = index.hasher(key)
+          var versions = MergedState.versions(index, key, hash)
+          for version in versions.all
+          where version.isHidden(at: time) && isAhead(version.clock, of: version.dot) {
+            memory.deletions[Array(key), default: []].append(version.clock)
+          }
+          versions.expire(at: time)
+          store(key, hash, versions)
+        }
+      }
+    }
+
+    /// Forgets deletions that nothing can come for any more.
+    private mutating func sweep() {
+      let now = owner.clock.monotonicNanoseconds()
+      guard now >= memory.sweptAt + MergedState.sweepNanoseconds else { return }
+      memory.sweptAt = now
+      let covered = memory.snapshotStart ?? memory.applied
+      for (key, clocks) in memory.deletions {
+        let needed = clocks.filter { !covered.covers($0) }
+        if needed.count != clocks.count { memory.deletions[key] = needed.isEmpty ? nil : needed }
+      }
+    }
+  }
+}

@@ -1,0 +1,196 @@
+import Sharding
+import Synchronization
+import WAL
+
+/// What opening a leaderless shard's node found and did.
+public struct MergedReport: Sendable {
+  /// What became of each log, this node's own first.
+  public var logs: [(origin: UInt64, report: RecoveryReport)] = []
+  /// Why this node writes to a new log; nil where it goes on in its own.
+  public var renewed: String?
+  /// The snapshot that was loaded, if there was one, and how long that took.
+  public var snapshot: (info: SnapshotInfo, seconds: Double)?
+  /// Snapshots that are damaged, and where they are now.
+  public var badSnapshots: [(error: WALError, path: String)] = []
+  public var seconds: Double = 0
+}
+
+/// One leaderless shard on this node: a log of its own, copies of all the others', and the state that they come
+/// to together.
+///
+/// A number of a log is never used twice, or what was written under it would pass for what is there: so a
+/// node begins a new log when it may have lost the end of its own, or finds its directory at another address.
+public final class MergedStore: Sendable {
+  /// Logs that a node keeps: above it none that is new is taken.
+  public static let logsMax = 1_024
+
+  public let state: MergedState
+  /// This node's own log.
+  public let own: Store
+  public let report: MergedReport
+  let options: StoreOptions
+  private let copies: Mutex<[UInt64: Store]>
+  private let lock: DirectoryLock
+  private let sealed: SealedSignal
+  private weak let observer: (any CommitterObserver)?
+
+  /// Tells the snapshots' thread, which comes later, of sealed segments.
+  final class SealedSignal: Sendable {
+    private let action = Mutex<(@Sendable () -> Void)?>(nil)
+    func fire() { action.withLock { $0 }?() }
+    func set(_ body: @escaping @Sendable () -> Void) { action.withLock { $0 = body } }
+  }
+
+  /// Locks the directory, brings the state to what all logs say, and begins this node's own log where there is
+  /// none that it can go on with.
+  ///
+  /// - Parameters:
+  ///   - options: those of the shard; `origin` and `isCopy` are not looked at.
+  ///   - address: where the node takes requests.
+  /// - Throws: as `Store.open`.
+  public static func open(
+    _ options: StoreOptions, address: String, observer: (any CommitterObserver)? = nil
+  ) throws(WALError) -> MergedStore {
+    let begun = options.clock.monotonicNanoseconds()
+    let (directory, fileSystem) = (options.dataDirectory, options.fileSystem)
+    try DirectoryDraft.checkNone(for: directory, fileSystem)
+    try fileSystem.makeDirectory(directory)
+    let lock = try DirectoryLock(directory, fileSystem: fileSystem)
+    guard try DataFiles.segments(in: directory, fileSystem: fileSystem).isEmpty else {
+      throw .setting(
+        "\(directory) holds a node of a shard that has a leader, and this one is leaderless. Give it another "
+          + "--data-dir")
+    }
+    var claim = try ShardClaim(options)
+    try claim.check(nil)
+    try fileSystem.syncDirectory(directory + "/..")
+    var report = MergedReport()
+    let note = try OriginNote.read(in: directory, fileSystem: fileSystem)
+    let state = MergedState(
+      index: Index(hash: options.hash, shardCount: options.shardCount), clock: options.clock)
+    let sealed = SealedSignal()
+    let bases: [UInt64: LogBase] = [:]
+
+    /// - Parameter isOwn: false for a log that this node does not write to.
+    func log(_ origin: UInt64, isOwn: Bool) throws(WALError) -> Store {
+      var options = options
+      options.isCopy = !isOwn
+      return try Store.open(
+        options, merged: MergedLog(state: state, origin: origin), base: bases[origin], lock: lock,
+        index: isOwn
+          ? state.index : Index(hash: options.hash, shardCount: options.shardCount),
+        observer: observer, sealed: { sealed.fire() })
+    }
+
+    var copies: [UInt64: Store] = [:]
+    var own: Store?
+    let there = try OriginPlaces.list(directory, fileSystem)
+    for origin in Set(there).union(bases.keys).sorted() {
+      guard origin == note?.origin else {
+        copies[origin] = try log(origin, isOwn: false)
+        continue
+      }
+      report.renewed = note?.address == address ? nil : "this directory was at \(note!.address)"
+      if report.renewed == nil {
+        let opened = try log(origin, isOwn: true)
+        guard opened.owesEpoch else {
+          own = opened
+          continue
+        }
+        report.renewed =
+          opened.report.log.cut.map { "the end of its log was cut: \($0.damage)" }
+          ?? "its log may have lost its end"
+        try opened.close()
+      }
+      copies[origin] = try log(origin, isOwn: false)
+    }
+    if own == nil {
+      if note != nil, report.renewed == nil { report.renewed = "its own log is not there" }
+      let origin = randomOrigin(besides: copies.keys)
+      // Durable first: a log that nobody calls its own is a copy.
+      try OriginNote(origin: origin, address: address).write(in: directory, fileSystem: fileSystem)
+      own = try log(origin, isOwn: true)
+    }
+    let store = own!
+    report.logs =
+      [(store.origin, store.report.log)]
+      + copies.sorted { $0.key < $1.key }.map { ($0.key, $0.value.report.log) }
+    report.seconds = Double(options.clock.monotonicNanoseconds() - begun) / 1e9
+    return MergedStore(
+      state: state, own: store, copies: copies, report: report, options: options, lock: lock,
+      sealed: sealed, observer: observer)
+  }
+
+  private static func randomOrigin(besides known: some Sequence<UInt64>) -> UInt64 {
+    while true {
+      let origin = UInt64.random(in: 1 ... .max)
+      if !known.contains(origin) { return origin }
+    }
+  }
+
+  private init(
+    state: MergedState, own: Store, copies: [UInt64: Store], report: MergedReport,
+    options: StoreOptions, lock: DirectoryLock, sealed: SealedSignal,
+    observer: (any CommitterObserver)?
+  ) {
+    self.state = state
+    self.own = own
+    self.copies = Mutex(copies)
+    self.report = report
+    self.options = options
+    self.lock = lock
+    self.sealed = sealed
+    self.observer = observer
+  }
+
+  // MARK: - Logs
+
+  /// The log with that id; nil where there is none.
+  public func log(_ origin: UInt64) -> Store? {
+    origin == own.origin ? own : copies.withLock { $0[origin] }
+  }
+
+  /// All of them, this node's own first.
+  public var logs: [Store] {
+    [own] + copies.withLock { copies in copies.sorted { $0.key < $1.key }.map(\.value) }
+  }
+
+  /// The copy of another node's log, which is begun where there is none.
+  ///
+  /// - Throws: as `Store.open`; `setting` where there are too many.
+  public func copy(of origin: UInt64) throws(WALError) -> Store {
+    precondition(origin != own.origin)
+    let result = copies.withLock { copies -> Result<Store, WALError> in
+      if let there = copies[origin] { return .success(there) }
+      guard copies.count < Self.logsMax - 1 else {
+        return .failure(
+          .setting("there are \(Self.logsMax) logs here, and no more are taken than that"))
+      }
+      var options = options
+      options.isCopy = true
+      do throws(WALError) {
+        let sealed = sealed
+        let new = try Store.open(
+          options, merged: MergedLog(state: state, origin: origin), base: nil, lock: lock,
+          index: Index(hash: options.hash, shardCount: options.shardCount), observer: observer,
+          sealed: { sealed.fire() })
+        copies[origin] = new
+        return .success(new)
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+
+  /// Closes all logs in order; all of them, whatever becomes of one.
+  ///
+  /// - Throws: what kept the first of them from being closed in order.
+  public func close() throws(WALError) {
+    var first: WALError?
+    for log in logs {
+      do { try log.close() } catch { if first == nil { first = error } }
+    }
+    if let first { throw first }
+  }
+}
