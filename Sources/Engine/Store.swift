@@ -88,7 +88,7 @@ public final class Store: Sendable {
   /// Where the log's segments are.
   private let logDirectory: String
   private let thread: ThreadHandle
-  private let snapshotThread: ThreadHandle?
+  private let snapshotThread: Mutex<ThreadHandle?>
   private let isJoined = Mutex(false)
   private let areSnapshotsEnded = Mutex(false)
 
@@ -296,7 +296,7 @@ public final class Store: Sendable {
     }
     // The snapshots of a leaderless shard are of all its logs.
     let hasThread = options.usesThreads && merged == nil
-    snapshotThread = hasThread ? ThreadHandle { snapshots.run() } : nil
+    snapshotThread = Mutex(hasThread ? ThreadHandle { snapshots.run() } : nil)
   }
 
   /// As `close`, except that nobody is told what came of it.
@@ -321,8 +321,19 @@ public final class Store: Sendable {
   private func endSnapshots() {
     snapshots.stop()
     areSnapshotsEnded.withLock { isEnded in
-      if !isEnded { snapshotThread?.join() }
+      if !isEnded { snapshotThread.withLock { $0 }?.join() }
       isEnded = true
+    }
+  }
+
+  /// Has snapshots made, of a leaderless shard.
+  ///
+  /// - Parameter found: those that there are, newest first.
+  func beginSnapshots(_ making: any SnapshotMaking, _ found: [SnapshotInfo]) {
+    let snapshots = snapshots
+    snapshots.setMaking(making, found)
+    if options.usesThreads {
+      snapshotThread.withLock { $0 = ThreadHandle { snapshots.run() } }
     }
   }
 

@@ -153,14 +153,9 @@ public final class MergedState: Sendable {
 
   // MARK: - Snapshots
 
-  /// What a snapshot begins with: up to where the logs are applied. Until `endSnapshot` what was deleted
+  /// A snapshot is begun, whose positions are those of now or later. Until `endSnapshot` what was deleted
   /// behind that is remembered, for who replays the logs from there.
-  func beginSnapshot() -> VersionVector {
-    state.withLock { memory in
-      memory.snapshotStart = memory.applied
-      return memory.applied
-    }
-  }
+  func beginSnapshot() { state.withLock { $0.snapshotStart = $0.applied } }
 
   func endSnapshot() { state.withLock { $0.snapshotStart = nil } }
 
@@ -249,6 +244,27 @@ public final class MergedState: Sendable {
       memory.deletions[Array(key), default: []].append(clock)
     }
 
+    /// Merges what another node has of a key.
+    ///
+    /// - Parameter theirs: up to where it had applied each log, at least.
+    mutating func absorb(
+      _ key: UnsafeRawBufferPointer, _ found: MergedSnapshot.Restored?, theirs: VersionVector
+    ) {
+      let hash = index.hasher(key)
+      var versions = MergedState.versions(index, key, hash)
+      let before = versions
+      let known = memory.deletions[Array(key)] ?? []
+      let restored = KeyVersions(
+        (found?.versions ?? []).filter { version in !known.contains { $0.covers(version.dot) } })
+      versions.merge(restored, known: memory.applied, theirs: theirs)
+      for version in restored.all { owner.saw(version.stamp) }
+      for clock in found?.deletions ?? [] {
+        versions.delete(clock)
+        restore(key, deletion: clock)
+      }
+      if versions != before { store(key, hash, versions) }
+    }
+
     /// Says up to where a log is applied.
     mutating func setApplied(_ dot: Dot) { memory.applied.add(dot) }
 
@@ -286,9 +302,9 @@ public final class MergedState: Sendable {
 
     /// Ends a frame, all of whose records have been applied: what has expired at its time goes.
     ///
-    /// - Parameter last: the frame's last record.
-    mutating func endFrame(time: UInt64, through last: Dot) {
-      memory.applied.add(last)
+    /// - Parameter last: the frame's last record; nil where it is not the end of a frame.
+    mutating func endFrame(time: UInt64, through last: Dot? = nil) {
+      if let last { memory.applied.add(last) }
       index.countExpired(index.endFrame(time: time))
       if memory.earliestExpiry <= index.frameTime { expire(at: index.frameTime) }
       if !memory.deletions.isEmpty { sweep() }

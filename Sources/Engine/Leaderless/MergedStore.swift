@@ -69,7 +69,11 @@ public final class MergedStore: Sendable {
     let state = MergedState(
       index: Index(hash: options.hash, shardCount: options.shardCount), clock: options.clock)
     let sealed = SealedSignal()
-    let bases: [UInt64: LogBase] = [:]
+    let snapshots = SnapshotDirectory(directory, fileSystem: fileSystem)
+    try snapshots.prepare()
+    let (found, bad) = try load(snapshots, options, into: state, &report)
+    var bases: [UInt64: LogBase] = [:]
+    for base in found.first?.header.positions ?? [] { bases[base.origin] = base }
 
     /// - Parameter isOwn: false for a log that this node does not write to.
     func log(_ origin: UInt64, isOwn: Bool) throws(WALError) -> Store {
@@ -112,13 +116,65 @@ public final class MergedStore: Sendable {
       own = try log(origin, isOwn: true)
     }
     let store = own!
+    for (path, error) in bad {
+      let quarantine = Quarantine(directory + "/quarantine", fileSystem: fileSystem)
+      report.badSnapshots.append((error, try quarantine.take(path)))
+    }
     report.logs =
       [(store.origin, store.report.log)]
       + copies.sorted { $0.key < $1.key }.map { ($0.key, $0.value.report.log) }
     report.seconds = Double(options.clock.monotonicNanoseconds() - begun) / 1e9
-    return MergedStore(
+    let merged = MergedStore(
       state: state, own: store, copies: copies, report: report, options: options, lock: lock,
       sealed: sealed, observer: observer)
+    merged.beginSnapshots(found)
+    return merged
+  }
+
+  /// Loads the newest snapshot that is whole.
+  ///
+  /// - Returns: those that are, newest first; and those that are not.
+  private static func load(
+    _ directory: SnapshotDirectory, _ options: StoreOptions, into state: MergedState,
+    _ report: inout MergedReport
+  ) throws(WALError) -> (found: [SnapshotFile], bad: [(path: String, error: WALError)]) {
+    let start = options.clock.monotonicNanoseconds()
+    var found: [SnapshotFile] = []
+    var bad: [(path: String, error: WALError)] = []
+    for (path, _) in try directory.list() {
+      do throws(WALError) {
+        let file = try SnapshotFile(path, fileSystem: directory.fileSystem)
+        guard file.header.hash == options.hash, file.header.isLeaderless else {
+          throw .setting(
+            "\(path) is of another hash, or of a shard that has a leader: start with the configuration "
+              + "that this directory was made with")
+        }
+        if found.isEmpty {
+          // All of it is looked at before any of it is taken.
+          try SnapshotCheck.run(file, pace: Pace())
+          try MergedSnapshot.load(file, into: state, progress: options.progress)
+          let seconds = Double(options.clock.monotonicNanoseconds() - start) / 1e9
+          report.snapshot = (SnapshotInfo(file), seconds)
+        }
+        found.append(file)
+      } catch {
+        guard error.isDamage else { throw error }
+        bad.append((path, error))
+      }
+    }
+    return (found, bad)
+  }
+
+  private func beginSnapshots(_ found: [SnapshotFile]) {
+    var covered = VersionVector()
+    for base in found.first?.header.positions ?? [] {
+      covered.add(Dot(origin: base.origin, sequence: base.position.sequence))
+    }
+    own.beginSnapshots(
+      MergedSnapshots(covered: covered, fileSystem: options.fileSystem) { [weak self] in self },
+      found.map { SnapshotInfo($0) })
+    let snapshots = own.snapshots
+    sealed.set { snapshots.wake() }
   }
 
   private static func randomOrigin(besides known: some Sequence<UInt64>) -> UInt64 {
@@ -144,6 +200,9 @@ public final class MergedStore: Sendable {
   }
 
   // MARK: - Logs
+
+  /// The ends of logs that this node has no files of any more.
+  var ended: [LogBase] { [] }
 
   /// The log with that id; nil where there is none.
   public func log(_ origin: UInt64) -> Store? {

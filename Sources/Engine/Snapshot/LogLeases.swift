@@ -54,6 +54,9 @@ package final class LogLeases: Sendable {
     }
   }
 
+  /// The least sequence number behind which a follower needs the log; nil where none does.
+  var followed: UInt64? { followersNeed.withLock { $0 }() }
+
   /// The least sequence number behind which somebody needs the log; nil when nobody does.
   var least: UInt64? {
     let now = clock.monotonicNanoseconds()

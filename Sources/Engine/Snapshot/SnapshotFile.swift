@@ -182,7 +182,8 @@ package struct SnapshotBlocks: ~Copyable {
       throw invalid(.entry)
     }
     let version = bytes.bytes.number(at: offset, as: UInt64.self)
-    guard record.type == .put, version >= 1, version < Format.sequenceLimit else {
+    let isLeaderless = source.header.isLeaderless
+    guard record.type == .put || isLeaderless && record.type == .delete, version >= 1, version < Format.sequenceLimit else {
       throw invalid(.entry)
     }
     let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])
@@ -191,7 +192,8 @@ package struct SnapshotBlocks: ~Copyable {
       guard
         last.order < order
           || last.order == order
-            && compare(UnsafeRawBufferPointer(rebasing: bytes[last.key]), key) < 0
+            && compare(UnsafeRawBufferPointer(rebasing: bytes[last.key]), key)
+              < (isLeaderless ? 1 : 0)
       else { throw invalid(.order) }
     } else if order != source.footer.blocks[number].firstOrder {
       throw invalid(.order)

@@ -11,6 +11,8 @@ package enum SnapshotFormat {
   /// `SNAPEND` and a zero byte.
   package static let endMagic: UInt64 = 0x0044_4E45_5041_4E53
 
+  /// In a header: of a leaderless shard.
+  static let leaderlessFlag: UInt16 = 1
   static let fixedHeaderBytes = 56
   static let positionBytes = 40
   static let epochBytes = 24
@@ -74,11 +76,15 @@ public struct SnapshotHeader: Hashable, Sendable {
   public var positions: [LogBase]
   /// The epochs of the log up to there, oldest first.
   public var epochs: [EpochHistory.Start]
+  /// Of a leaderless shard: an entry is a version of a key, of which there may be several, or a deletion.
+  public var isLeaderless: Bool
 
   package init(
     timeMilliseconds: UInt64, frameTimeMilliseconds: UInt64, hash: ShardHash, shardIndex: UInt32,
-    shardCount: UInt32, positions: [LogBase], epochs: [EpochHistory.Start]
+    shardCount: UInt32, positions: [LogBase], epochs: [EpochHistory.Start],
+    isLeaderless: Bool = false
   ) {
+    self.isLeaderless = isLeaderless
     self.timeMilliseconds = timeMilliseconds
     self.frameTimeMilliseconds = frameTimeMilliseconds
     self.hash = hash
@@ -90,8 +96,11 @@ public struct SnapshotHeader: Hashable, Sendable {
 
   /// The point of the one log that it covers.
   public var base: LogBase { positions[0] }
-  /// The last sequence number that it covers.
-  public var sequence: UInt64 { positions[0].position.sequence }
+  /// The last sequence number that it covers; of a leaderless shard the sum over all logs.
+  public var sequence: UInt64 {
+    isLeaderless
+      ? positions.reduce(0) { $0 &+ $1.position.sequence } : positions[0].position.sequence
+  }
 
   /// The epoch in which a record that it covers was written.
   package func epoch(of sequence: UInt64) -> Epoch {
@@ -108,7 +117,7 @@ public struct SnapshotHeader: Hashable, Sendable {
     bytes.withUnsafeMutableBytes { target in
       target.store(SnapshotFormat.magic, at: 0)
       target.store(SnapshotFormat.version, at: 8)
-      target.store(UInt16(0), at: 10)
+      target.store(isLeaderless ? SnapshotFormat.leaderlessFlag : 0, at: 10)
       target.store(UInt32(target.count), at: 12)
       target.store(timeMilliseconds, at: 16)
       target.store(frameTimeMilliseconds, at: 24)
@@ -174,7 +183,9 @@ public struct SnapshotHeader: Hashable, Sendable {
     else { throw .headerChecksum }
     let version = bytes.number(at: 8, as: UInt16.self)
     guard version == SnapshotFormat.version else { throw .version(version) }
-    guard bytes.number(at: 10, as: UInt16.self) == 0 else { throw .flags }
+    let flags = bytes.number(at: 10, as: UInt16.self)
+    guard flags == 0 || flags == SnapshotFormat.leaderlessFlag else { throw .flags }
+    isLeaderless = flags != 0
     timeMilliseconds = bytes.number(at: 16, as: UInt64.self)
     frameTimeMilliseconds = bytes.number(at: 24, as: UInt64.self)
     guard let hash = ShardHash(rawValue: bytes.number(at: 32, as: UInt32.self)) else {
@@ -201,6 +212,11 @@ public struct SnapshotHeader: Hashable, Sendable {
         LogBase(origin: bytes.number(at: offset, as: UInt64.self), position: position))
       offset += SnapshotFormat.positionBytes
     }
+    guard
+      !isLeaderless || zip(positions, positions.dropFirst()).allSatisfy({ $0.origin < $1.origin }),
+      positions.reduce(into: UInt64(0), { $0 &+= $1.position.sequence }) < Format.sequenceLimit
+        || !isLeaderless
+    else { throw .headerNumbers }
     for _ in 0..<bytes.number(at: 48, as: UInt32.self) {
       let start = EpochHistory.Start(
         epoch: Epoch(

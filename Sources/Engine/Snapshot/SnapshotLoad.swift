@@ -12,6 +12,9 @@ package enum SnapshotLoad {
   package static func run(
     _ snapshot: SnapshotFile, into index: Index, threads: Int, progress: StartProgress? = nil
   ) throws(WALError) {
+    guard !snapshot.header.isLeaderless else {
+      throw .setting("\(snapshot.path) is the snapshot of a leaderless shard")
+    }
     let state = LoadState(progress)
     let blocks = snapshot.footer.blocks.count
     progress?.begin(.snapshot, total: UInt64(blocks))

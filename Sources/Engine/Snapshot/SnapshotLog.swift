@@ -82,15 +82,19 @@ final class SnapshotLog: Sendable {
 
   /// The segments that hold records behind a sequence number, that do not change any more, are durable,
   /// and may be covered.
-  func sealedSegments(behind sequence: UInt64) throws(WALError) -> Sealed {
-    let coverable = coverable
-    let all = try SegmentFile.list(directory, in: fileSystem)
+  ///
+  /// - Parameter all: also those that a failover could take back, where nothing can.
+  func sealedSegments(
+    behind sequence: UInt64, all: Bool = false
+  ) throws(WALError) -> Sealed {
+    let coverable = all ? .max : coverable
+    let files = try SegmentFile.list(directory, in: fileSystem)
     var sealed = Sealed(segments: [], bytes: 0)
-    for (number, segment) in all.enumerated().dropLast() {
-      let last = all[number + 1].firstSequence! - 1
+    for (number, segment) in files.enumerated().dropLast() {
+      let last = files[number + 1].firstSequence! - 1
       guard last > sequence, last <= coverable else { continue }
       sealed.segments.append(segment)
-      sealed.next = all[number + 1]
+      sealed.next = files[number + 1]
       sealed.bytes += try fileSystem.open(segment.path, .readOnly).size()
     }
     return sealed

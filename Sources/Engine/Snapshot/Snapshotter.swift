@@ -109,6 +109,8 @@ public final class Snapshotter: Sendable {
   private let clock: LogClock
   let observer: WeakObserver
   package let leases: LogLeases
+  /// Set where they are not made by merging the log with the one before.
+  private let making = Mutex<(any SnapshotMaking)?>(nil)
 
   final class WeakObserver: @unchecked Sendable {
     // Set once, before it is shared.
@@ -269,6 +271,7 @@ public final class Snapshotter: Sendable {
 
   /// What is due, if anything is.
   private func work() -> Result<SnapshotInfo, WALError> {
+    if let making = making.withLock({ $0 }) { return work(making, isAsked: false) }
     do {
       // Who needed it may be up to date by now, or too far behind.
       if heldLogBytes > 0 { try retain() }
@@ -286,6 +289,7 @@ public final class Snapshotter: Sendable {
   }
 
   private func workNow() -> Result<SnapshotInfo, WALError> {
+    if let making = making.withLock({ $0 }) { return work(making, isAsked: true) }
     do {
       let end = try log.sealedEnd().position.sequence
       try awaitCoverable(end)
@@ -295,6 +299,44 @@ public final class Snapshotter: Sendable {
     } catch {
       return fail(error)
     }
+  }
+
+  /// Has them made in another way.
+  ///
+  /// - Parameter found: those that there are, newest first.
+  func setMaking(_ making: any SnapshotMaking, _ found: [SnapshotInfo]) {
+    self.making.withLock { $0 = making }
+    state.withLock { $0.snapshots = Array(found.prefix(2)) }
+  }
+
+  private func work(
+    _ making: any SnapshotMaking, isAsked: Bool
+  ) -> Result<SnapshotInfo, WALError> {
+    do {
+      if heldLogBytes > 0 { try retain() }
+      let bytes = try making.logBytes()
+      guard isAsked || bytes > dueBytes else { return .failure(.cancelled) }
+      let start = clock.monotonicNanoseconds()
+      let pace = begin(newest?.bytes ?? 0, isBehind: bytes > 2 * dueBytes)
+      defer { state.withLock { $0.pace = nil } }
+      let info = SnapshotInfo(try making.make(place, pace))
+      made(info, since: start, isFromIndex: false)
+      try retain()
+      return .success(info)
+    } catch {
+      return fail(error)
+    }
+  }
+
+  private func made(_ info: SnapshotInfo, since start: UInt64, isFromIndex: Bool) {
+    state.withLock {
+      $0.snapshots = Array(([info] + $0.snapshots.filter { $0.path != info.path }).prefix(2))
+      $0.lastError = nil
+      $0.made += 1
+    }
+    let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
+    observer.observer?.snapshotMade(
+      SnapshotReport(info: info, seconds: seconds, isFromIndex: isFromIndex))
   }
 
   private func awaitCoverable(_ sequence: UInt64) throws(WALError) {
@@ -364,14 +406,7 @@ public final class Snapshotter: Sendable {
     do {
       let (file, damage) = try merge(newest, sealed, pace, because: damage)
       let info = SnapshotInfo(file)
-      state.withLock {
-        $0.snapshots = Array(([info] + $0.snapshots.filter { $0.path != info.path }).prefix(2))
-        $0.lastError = nil
-        $0.made += 1
-      }
-      let seconds = Double(clock.monotonicNanoseconds() - start) / 1e9
-      observer.observer?.snapshotMade(
-        SnapshotReport(info: info, seconds: seconds, isFromIndex: damage != nil))
+      made(info, since: start, isFromIndex: damage != nil)
       if let damage, !isPutAway { try giveUpDamaged(damage, info) }
       try retain()
       return .success(info)
@@ -435,6 +470,12 @@ public final class Snapshotter: Sendable {
     }
     if let newest = kept.first { try directory.removeSidecars(through: newest.sequence) }
     guard kept.count == 2 else { return }
+    if let making = making.withLock({ $0 }) {
+      let leased = listed.map(\.path).filter { leases.holds(snapshot: $0) }
+      let held = try making.retire(
+        behind: [kept[1].path] + leased, butAtMost: options.retainBytes, expecting: dueBytes)
+      return state.withLock { $0.heldLogBytes = held }
+    }
     let needed = min(kept[1].sequence, leases.least ?? .max)
     let held = try log.retire(
       through: needed, butAtMost: options.retainBytes, forLeasesBehind: kept[1].sequence,
@@ -468,7 +509,7 @@ public final class Snapshotter: Sendable {
 
   /// Reads the log that the newest snapshot covers, once.
   private func scrub() {
-    guard let newest else { return }
+    guard let newest, making.withLock({ $0 }) == nil else { return }
     let scrub = LogScrub(
       log: log, fileSystem: place.directory.fileSystem, pace: begin(0, factor: 8))
     defer { state.withLock { $0.pace = nil } }

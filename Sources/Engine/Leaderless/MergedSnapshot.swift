@@ -1,0 +1,259 @@
+import Sharding
+import WAL
+
+/// A snapshot of a leaderless shard: what the logs had come to when it was begun, and of each key perhaps more.
+///
+/// It is written from memory while the node goes on. Whoever loads it and applies the logs behind its positions
+/// has the same state as whoever applied all of them, because a write that is there already changes nothing;
+/// what is needed for that, and is not in the keys, are the deletions that keep writes out which stand behind
+/// a position.
+enum MergedSnapshot {
+  /// In an entry's version, below the number of its dot: which position's log it is of.
+  private static let originBits: UInt64 = 10
+
+  /// A log has come since it was begun: it is begun anew.
+  struct NewLog: Error {}
+
+  private struct Entry {
+    var order: KeyOrder
+    var key: [UInt8]
+    var versions: [KeyVersion]
+    var deletions: [VersionVector]
+  }
+
+  /// Writes it under a temporary name, and then gives it its own.
+  ///
+  /// - Parameters:
+  ///   - positions: up to where the state has each log, ascending origins.
+  ///   - sync: makes everything durable that the logs have: what is in the snapshot is in them.
+  /// - Throws: `NewLog`, `WALError`.
+  static func write(
+    _ state: MergedState, at positions: [LogBase], _ place: SnapshotMerge.Place, pace: Pace,
+    sync: () throws(WALError) -> Void
+  ) throws -> SnapshotFile {
+    let index = state.index
+    let header = SnapshotHeader(
+      timeMilliseconds: place.clock.wallMilliseconds(), frameTimeMilliseconds: index.frameTime,
+      hash: place.hash, shardIndex: place.shardIndex, shardCount: place.shardCount,
+      positions: positions, epochs: [], isLeaderless: true)
+    var numbers: [UInt64: UInt64] = [:]
+    for (number, base) in positions.enumerated() { numbers[base.origin] = UInt64(number) }
+    let fileSystem = place.directory.fileSystem
+    let path = place.directory.path(of: header.sequence)
+    let writer = try SnapshotWriter(header, path: path, fileSystem: fileSystem, pace: pace)
+    do {
+      for stripe in 0..<Index.stripeCount {
+        for entry in entries(of: stripe, state) {
+          for version in entry.versions {
+            guard let number = numbers[version.dot.origin] else { throw NewLog() }
+            try append(
+              entry, .put, version: version.dot.sequence << originBits | number,
+              RecordMetadata(expiryMilliseconds: version.expiry, stamp: version.stamp),
+              version.clock, version.value, to: writer)
+          }
+          for clock in entry.deletions {
+            try append(entry, .delete, version: 1, RecordMetadata(), clock, [], to: writer)
+          }
+        }
+      }
+      try sync()
+      _ = try writer.finish()
+    } catch {
+      writer.discard()
+      throw error
+    }
+    return try SnapshotFile(path, fileSystem: fileSystem)
+  }
+
+  private static func append(
+    _ entry: Entry, _ type: RecordType, version: UInt64, _ metadata: RecordMetadata,
+    _ clock: VersionVector, _ value: [UInt8], to writer: SnapshotWriter
+  ) throws(WALError) {
+    let bytes = Record.encodedBytes(
+      metadata: metadata, clockEntries: clock.entries.count, key: entry.key.count,
+      value: value.count)
+    let record = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes, alignment: 16)
+    defer { record.deallocate() }
+    Record.encode(
+      type, metadata: metadata, clock: clock.entries, key: entry.key.span.bytes,
+      value: value.span.bytes, into: record)
+    try writer.append(
+      entry.order, version: version, UnsafeRawBufferPointer(record),
+      dataBytes: entry.key.count + value.count)
+  }
+
+  /// What a stripe has, in the order of snapshots. The stripe's lock is held for a few keys at a time.
+  private static func entries(of stripe: Int, _ state: MergedState) -> [Entry] {
+    let index = state.index
+    var entries: [Entry] = []
+    var deletions: [[UInt8]: [VersionVector]] = [:]
+    for (key, clocks) in state.deletions()
+    where index.stripeNumber(key.withUnsafeBytes { index.hasher($0) }) == stripe {
+      deletions[key] = clocks
+    }
+    var run = KeyRun()
+    var next: UInt64? = 0
+    while let start = next {
+      run.removeAll()
+      next = index.copyKeys(
+        ofStripe: stripe, from: start, slots: KeyDirectoryBuild.slotsPerLock, into: &run)
+      run.forEach(in: 0..<run.count) { key in
+        let versions = state.versions(of: key)
+        guard !versions.isEmpty else { return }
+        let bytes = Array(key)
+        entries.append(
+          Entry(
+            order: KeyOrder(shardHash: index.hasher(key).shard), key: bytes,
+            versions: versions.all, deletions: deletions.removeValue(forKey: bytes) ?? []))
+      }
+    }
+    for (key, clocks) in deletions {
+      let order = key.withUnsafeBytes { KeyOrder(shardHash: index.hasher($0).shard) }
+      entries.append(Entry(order: order, key: key, versions: [], deletions: clocks))
+    }
+    return entries.sorted { a, b in
+      guard a.order == b.order else { return a.order < b.order }
+      return a.key.withUnsafeBytes { left in
+        b.key.withUnsafeBytes { right in compare(left, right) < 0 }
+      }
+    }
+  }
+
+  // MARK: - Reading
+
+  /// What a snapshot has of one key.
+  struct Restored {
+    var key: [UInt8]
+    var versions: [KeyVersion]
+    var deletions: [VersionVector]
+  }
+
+  /// Calls `body` with every key, in the order of the file.
+  static func forEach(
+    _ file: SnapshotFile, progress: StartProgress? = nil, _ body: (Restored) -> Void
+  ) throws(WALError) {
+    guard file.header.isLeaderless else {
+      throw .setting("\(file.path) is the snapshot of a shard that has a leader")
+    }
+    progress?.begin(.snapshot, total: UInt64(file.footer.blocks.count))
+    var blocks = SnapshotBlocks(file)
+    var current: Restored?
+    for number in file.footer.blocks.indices {
+      try progress?.check()
+      try blocks.load(number)
+      while let entry = try blocks.next() {
+        let bytes = blocks.bytes
+        let key = Array(UnsafeRawBufferPointer(rebasing: bytes[entry.record.key]))
+        if current?.key != key {
+          if let current { body(current) }
+          current = Restored(key: key, versions: [], deletions: [])
+        }
+        let clock = VersionVector(
+          record: UnsafeRawBufferPointer(rebasing: bytes[entry.record.clock]))
+        guard entry.record.type == .put else {
+          current!.deletions.append(clock)
+          continue
+        }
+        guard let dot = dot(of: entry.version, file.header) else {
+          throw .invalidFile(
+            path: file.path, offset: file.footer.blocks[number].offset,
+            reason: "\(SnapshotViolation.entry)")
+        }
+        current!.versions.append(
+          KeyVersion(
+            dot: dot, clock: clock, stamp: entry.record.metadata.stamp ?? 0,
+            expiry: entry.record.metadata.expiryMilliseconds,
+            value: Array(UnsafeRawBufferPointer(rebasing: bytes[entry.record.value]))))
+      }
+      progress?.add(1)
+    }
+    if let current { body(current) }
+  }
+
+  /// The dot that an entry's version stands for; nil for none.
+  package static func dot(of version: UInt64, _ header: SnapshotHeader) -> Dot? {
+    let number = Int(version & (1 << originBits - 1))
+    guard header.isLeaderless, number < header.positions.count, version >> originBits > 0 else {
+      return nil
+    }
+    return Dot(origin: header.positions[number].origin, sequence: version >> originBits)
+  }
+
+  /// Puts a snapshot into an empty state.
+  static func load(
+    _ file: SnapshotFile, into state: MergedState, progress: StartProgress? = nil
+  ) throws(WALError) {
+    state.apply { writer in
+      for base in file.header.positions {
+        writer.setApplied(Dot(origin: base.origin, sequence: base.position.sequence))
+      }
+    }
+    try forEach(file, progress: progress) { restored in
+      state.apply { writer in
+        restored.key.withUnsafeBytes { key in
+          if !restored.versions.isEmpty { writer.restore(key, restored.versions) }
+          for clock in restored.deletions { writer.restore(key, deletion: clock) }
+        }
+      }
+    }
+    state.apply { $0.endFrame(time: file.header.frameTimeMilliseconds) }
+  }
+
+  /// Takes in the snapshot of another node, whose logs do not go back as far as this one's copies of them.
+  ///
+  /// What the snapshot does not have, and its positions cover, that node has seen replaced or deleted.
+  static func absorb(_ file: SnapshotFile, into state: MergedState) throws(WALError) {
+    var theirs = VersionVector()
+    for base in file.header.positions {
+      theirs.add(Dot(origin: base.origin, sequence: base.position.sequence))
+    }
+    // The keys of a stripe stand together.
+    var stripe = 0
+    var found: [[UInt8]: Restored] = [:]
+    let index = state.index
+    func settle() {
+      state.absorb(stripe: stripe, found, theirs: theirs)
+      found = [:]
+    }
+    try forEach(file) { restored in
+      let number = index.stripeNumber(restored.key.withUnsafeBytes { index.hasher($0) })
+      while stripe < number {
+        settle()
+        stripe += 1
+      }
+      found[restored.key] = restored
+    }
+    while stripe < Index.stripeCount {
+      settle()
+      stripe += 1
+    }
+    state.apply { writer in
+      for entry in theirs.entries {
+        writer.setApplied(Dot(origin: entry.origin, sequence: entry.sequence))
+      }
+      writer.endFrame(time: file.header.frameTimeMilliseconds)
+    }
+  }
+}
+
+extension MergedState {
+  /// Merges what another node has of a stripe, of which `found` is all.
+  fileprivate func absorb(
+    stripe: Int, _ found: [[UInt8]: MergedSnapshot.Restored], theirs: VersionVector
+  ) {
+    var keys = Set(found.keys)
+    var run = KeyRun()
+    var next: UInt64? = 0
+    while let start = next {
+      run.removeAll()
+      next = index.copyKeys(
+        ofStripe: stripe, from: start, slots: KeyDirectoryBuild.slotsPerLock, into: &run)
+      run.forEach(in: 0..<run.count) { keys.insert(Array($0)) }
+    }
+    for key in keys {
+      apply { writer in
+        key.withUnsafeBytes { writer.absorb($0, found[key], theirs: theirs) }
+      }
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import Synchronization
+import WAL
+
+/// How the snapshots of a store are made, where it is not by merging the log with the one before.
+protocol SnapshotMaking: Sendable {
+  /// Bytes of the logs behind the newest snapshot that do not change any more.
+  func logBytes() throws(WALError) -> UInt64
+  func make(_ place: SnapshotMerge.Place, _ pace: Pace) throws(WALError) -> SnapshotFile
+  /// Gives up the log that none of these snapshots needs.
+  ///
+  /// - Returns: bytes that are kept for followers alone.
+  func retire(
+    behind kept: [String], butAtMost retainBytes: UInt64, expecting bytes: UInt64
+  ) throws(WALError) -> UInt64
+}
+
+/// The snapshots of a leaderless shard, which are of all its logs.
+final class MergedSnapshots: SnapshotMaking {
+  private static let triesMax = 100
+
+  private let merged: @Sendable () -> MergedStore?
+  private let fileSystem: any FileSystem
+  /// Up to where the newest snapshot has each log.
+  private let covered: Mutex<VersionVector>
+
+  init(
+    covered: VersionVector, fileSystem: any FileSystem,
+    merged: @escaping @Sendable () -> MergedStore?
+  ) {
+    self.merged = merged
+    self.fileSystem = fileSystem
+    self.covered = Mutex(covered)
+  }
+
+  private func logs() throws(WALError) -> (MergedStore, [Store]) {
+    guard let merged = merged() else { throw .cancelled }
+    return (merged, merged.logs)
+  }
+
+  func logBytes() throws(WALError) -> UInt64 {
+    let covered = covered.withLock { $0 }
+    var bytes: UInt64 = 0
+    for log in try logs().1 {
+      bytes += try log.snapshots.log.sealedSegments(behind: covered[log.origin], all: true).bytes
+    }
+    return bytes
+  }
+
+  func make(_ place: SnapshotMerge.Place, _ pace: Pace) throws(WALError) -> SnapshotFile {
+    for _ in 0..<Self.triesMax {
+      do {
+        let file = try makeOnce(place, pace)
+        var positions = VersionVector()
+        for base in file.header.positions {
+          positions.add(Dot(origin: base.origin, sequence: base.position.sequence))
+        }
+        covered.withLock { $0 = positions }
+        return file
+      } catch let error as WALError {
+        throw error
+      } catch is MergedSnapshot.NewLog {
+        continue
+      } catch {
+        throw .setting("\(error)")
+      }
+    }
+    throw .setting("logs came faster than a snapshot could be made")
+  }
+
+  private func makeOnce(_ place: SnapshotMerge.Place, _ pace: Pace) throws -> SnapshotFile {
+    let (merged, logs) = try logs()
+    // Before the positions are asked for: what was deleted behind that is remembered.
+    merged.state.beginSnapshot()
+    defer { merged.state.endSnapshot() }
+    var positions: [LogBase] = []
+    for log in logs {
+      let base = try log.snapshots.log.sealedEnd()
+      if base.position.sequence > 0 { positions.append(base) }
+    }
+    positions += merged.ended
+    positions.sort { $0.origin < $1.origin }
+    return try MergedSnapshot.write(merged.state, at: positions, place, pace: pace) {
+      () throws(WALError) in
+      for log in logs { try log.committer.perform { (log) throws(WALError) in try log.sync() } }
+    }
+  }
+
+  func retire(
+    behind kept: [String], butAtMost retainBytes: UInt64, expecting bytes: UInt64
+  ) throws(WALError) -> UInt64 {
+    var needed: [UInt64: UInt64]?
+    for path in kept {
+      let header = try SnapshotFile(path, fileSystem: fileSystem).header
+      var positions: [UInt64: UInt64] = [:]
+      for base in header.positions { positions[base.origin] = base.position.sequence }
+      needed = needed.map { $0.merging(positions) { min($0, $1) }.filter { positions[$0.key] != nil } } ?? positions
+    }
+    guard let needed else { return 0 }
+    let (merged, logs) = try logs()
+    var held: UInt64 = 0
+    for log in logs {
+      guard let through = needed[log.origin] else { continue }
+      let followed = log === merged.own ? log.snapshots.leases.followed : nil
+      held += try log.snapshots.log.retire(
+        through: min(through, followed ?? .max), butAtMost: retainBytes, forLeasesBehind: through,
+        expecting: bytes)
+    }
+    return held
+  }
+}
