@@ -90,6 +90,7 @@ public final class Store: Sendable {
   private let thread: ThreadHandle
   private let snapshotThread: Mutex<ThreadHandle?>
   private let isJoined = Mutex(false)
+  private let closes = Atomic(false)
   private let areSnapshotsEnded = Mutex(false)
 
   /// Locks the directory, loads the newest snapshot that is whole, replays the log behind it, and starts
@@ -218,9 +219,9 @@ public final class Store: Sendable {
       epochs.begin(log.epoch, at: log.position.sequence)
     }
     index.setApplied(log.position.sequence)
-    merged.state.apply {
-      $0.setApplied(Dot(origin: merged.origin, sequence: log.position.sequence))
-    }
+    merged.state.noteApplied(
+      Dot(origin: merged.origin, sequence: log.position.sequence),
+      time: log.frameTimeMilliseconds)
     var report = StoreReport(log: opened.report)
     report.seconds = Double(options.clock.monotonicNanoseconds() - begun) / 1e9
     return Store(
@@ -312,6 +313,7 @@ public final class Store: Sendable {
   /// - Throws: what kept the log from being closed in order. It is closed all the same: nothing that
   ///   was acknowledged is lost, and the next start takes the stop for unclean.
   public func close() throws(WALError) {
+    closes.store(true, ordering: .releasing)
     endSnapshots()
     defer { join() }
     try committer.close()
@@ -377,6 +379,9 @@ public final class Store: Sendable {
   }
 
   // MARK: - Looking
+
+  /// Nothing comes to the log any more.
+  public var isClosed: Bool { closes.load(ordering: .acquiring) }
 
   /// That of the last record; (0, 0) in a copy that has none yet.
   public var epoch: Epoch { epochs.last?.epoch ?? LogPosition.start.epoch }

@@ -58,6 +58,16 @@ public struct ShardMap: Hashable, Sendable {
     self.shards = shards
   }
 
+  /// One shard of equals.
+  ///
+  /// - Parameter source: what names them, for errors.
+  public init(leaderless nodes: [String], source: String) throws(ShardMapError) {
+    let names = nodes.map { "\"\($0)\"" }.joined(separator: ", ")
+    try self.init(
+      json: Array("{\"version\": 1, \"mode\": \"leaderless\", \"nodes\": [\(names)]}".utf8),
+      file: source)
+  }
+
   /// The index of the shard that a key belongs to.
   @inlinable
   public func shard(of key: UnsafeRawBufferPointer) -> Int {

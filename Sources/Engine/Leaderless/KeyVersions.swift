@@ -94,13 +94,15 @@ public struct KeyVersions: Hashable, Sendable {
 
   // MARK: - Merging
 
-  /// Takes a write of a value in.
+  /// Takes a write of a value in. Whatever becomes of it, what it knew of goes: whoever has replaced it may have
+  /// known less.
   ///
   /// - Returns: false when one of those here has replaced it, or is it.
   @discardableResult
   public mutating func put(_ version: KeyVersion) -> Bool {
-    guard !all.contains(where: { $0.covers(version.dot) }) else { return false }
+    let isKnown = all.contains { $0.covers(version.dot) }
     all.removeAll { version.clock.covers($0.dot) }
+    guard !isKnown else { return false }
     all.append(version)
     sort()
     return true

@@ -31,7 +31,7 @@ extension CommitterWork {
 
   /// The most that a request's records take in the frame.
   func encodedBytesMax(_ request: WriteRequest, _ merged: MergedLog) -> Int {
-    let entries = MergedState.clockEntriesMax + merged.state.logCount
+    let entries = MergedState.unknownLogsMax + merged.state.logCount
     return request.records.count
       + Int(request.recordCount) * (16 + entries * ClockEntry.encodedBytes)
   }
@@ -54,8 +54,7 @@ extension CommitterWork {
       let hash = request.kind == .batch ? self.index.hasher(key) : request.hash
       let dot = Dot(origin: merged.origin, sequence: first + index)
       let context = request.context.map { submission.contexts[$0] }
-      var clock = knowledge(of: key, hash, merged, context)
-      clock = trimmed(clock, key, hash, merged)
+      let clock = knowledge(of: key, hash, merged, context)
       let stamp = merged.state.nextStamp(now: now)
       let metadata = RecordMetadata(
         expiryMilliseconds: record.metadata.expiryMilliseconds, stamp: stamp)
@@ -129,19 +128,6 @@ extension CommitterWork {
       clock.add(Dot(origin: merged.origin, sequence: state.version))
     }
     return clock
-  }
-
-  /// Without the entries of a long clock that no node needs: of what is applied here, and not here any more.
-  private func trimmed(
-    _ clock: VersionVector, _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ merged: MergedLog
-  ) -> VersionVector {
-    guard clock.entries.count > MergedState.clockEntriesMax else { return clock }
-    let dots = MergedState.versions(index, key, hash).all.map(\.dot)
-    let applied = merged.state.applied
-    return clock.filter { entry in
-      entry.origin == merged.origin || applied[entry.origin] < entry.sequence
-        || dots.contains { $0.origin == entry.origin }
-    }
   }
 
   /// What the client knows that has written: what was replaced and, unless that would cover what is still there,

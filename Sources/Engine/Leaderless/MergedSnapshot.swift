@@ -7,12 +7,12 @@ import WAL
 /// has the same state as whoever applied all of them, because a write that is there already changes nothing;
 /// what is needed for that, and is not in the keys, are the deletions that keep writes out which stand behind
 /// a position.
-enum MergedSnapshot {
+package enum MergedSnapshot {
   /// In an entry's version, below the number of its dot: which position's log it is of.
   private static let originBits: UInt64 = 10
 
   /// A log has come since it was begun: it is begun anew.
-  struct NewLog: Error {}
+  package struct NewLog: Error {}
 
   private struct Entry {
     var order: KeyOrder
@@ -27,7 +27,7 @@ enum MergedSnapshot {
   ///   - positions: up to where the state has each log, ascending origins.
   ///   - sync: makes everything durable that the logs have: what is in the snapshot is in them.
   /// - Throws: `NewLog`, `WALError`.
-  static func write(
+  package static func write(
     _ state: MergedState, at positions: [LogBase], _ place: SnapshotMerge.Place, pace: Pace,
     sync: () throws(WALError) -> Void
   ) throws -> SnapshotFile {
@@ -122,14 +122,14 @@ enum MergedSnapshot {
   // MARK: - Reading
 
   /// What a snapshot has of one key.
-  struct Restored {
-    var key: [UInt8]
-    var versions: [KeyVersion]
-    var deletions: [VersionVector]
+  package struct Restored {
+    package var key: [UInt8]
+    package var versions: [KeyVersion]
+    package var deletions: [VersionVector]
   }
 
   /// Calls `body` with every key, in the order of the file.
-  static func forEach(
+  package static func forEach(
     _ file: SnapshotFile, progress: StartProgress? = nil, _ body: (Restored) -> Void
   ) throws(WALError) {
     guard file.header.isLeaderless else {
@@ -180,7 +180,7 @@ enum MergedSnapshot {
   }
 
   /// Puts a snapshot into an empty state.
-  static func load(
+  package static func load(
     _ file: SnapshotFile, into state: MergedState, progress: StartProgress? = nil
   ) throws(WALError) {
     state.apply { writer in
@@ -202,7 +202,7 @@ enum MergedSnapshot {
   /// Takes in the snapshot of another node, whose logs do not go back as far as this one's copies of them.
   ///
   /// What the snapshot does not have, and its positions cover, that node has seen replaced or deleted.
-  static func absorb(_ file: SnapshotFile, into state: MergedState) throws(WALError) {
+  package static func absorb(_ file: SnapshotFile, into state: MergedState) throws(WALError) {
     var theirs = VersionVector()
     for base in file.header.positions {
       theirs.add(Dot(origin: base.origin, sequence: base.position.sequence))

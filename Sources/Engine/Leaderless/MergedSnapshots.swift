@@ -20,6 +20,8 @@ final class MergedSnapshots: SnapshotMaking {
 
   private let merged: @Sendable () -> MergedStore?
   private let fileSystem: any FileSystem
+  /// Where logs go on whose copies here end before that: the state has what is missing in them.
+  private let jumps = Mutex<[UInt64: LogBase]>([:])
   /// Up to where the newest snapshot has each log.
   private let covered: Mutex<VersionVector>
 
@@ -31,6 +33,8 @@ final class MergedSnapshots: SnapshotMaking {
     self.fileSystem = fileSystem
     self.covered = Mutex(covered)
   }
+
+  func setJumps(_ bases: [UInt64: LogBase]) { jumps.withLock { $0 = bases } }
 
   private func logs() throws(WALError) -> (MergedStore, [Store]) {
     guard let merged = merged() else { throw .cancelled }
@@ -73,11 +77,16 @@ final class MergedSnapshots: SnapshotMaking {
     merged.state.beginSnapshot()
     defer { merged.state.endSnapshot() }
     var positions: [LogBase] = []
+    var jumps = jumps.withLock { $0 }
     for log in logs {
       let base = try log.snapshots.log.sealedEnd()
-      if base.position.sequence > 0 { positions.append(base) }
+      if let jump = jumps.removeValue(forKey: log.origin), jump.position.sequence > base.position.sequence {
+        positions.append(jump)
+      } else if base.position.sequence > 0 {
+        positions.append(base)
+      }
     }
-    positions += merged.ended
+    positions += jumps.values
     positions.sort { $0.origin < $1.origin }
     return try MergedSnapshot.write(merged.state, at: positions, place, pace: pace) {
       () throws(WALError) in

@@ -14,8 +14,8 @@ public final class MergedState: Sendable {
   /// So many versions a key has at most where this node writes; what concurrent writers leave is bounded by
   /// that for each of them.
   public static let versionsMax = 32
-  /// A record's clock has at most so many entries that it could do without.
-  static let clockEntriesMax = 64
+  /// A context names at most so many logs that this node has not heard of.
+  public static let unknownLogsMax = 64
   private static let sweepNanoseconds: UInt64 = 100_000_000
 
   public let index: Index
@@ -27,7 +27,8 @@ public final class MergedState: Sendable {
   struct Memory: Sendable {
     /// Up to where each log is applied.
     var applied = VersionVector()
-    /// What deletions knew that is not all applied: a write that one of them covers may still come.
+    /// What writes knew that are not here any more, where that is not all applied: a write that one of them covers
+    /// may still come.
     var deletions: [[UInt8]: [VersionVector]] = [:]
     /// Keys that the index cannot let expire by itself, and when the first version of each does.
     var expiring: [[UInt8]: UInt64] = [:]
@@ -51,7 +52,7 @@ public final class MergedState: Sendable {
   public var applied: VersionVector { state.withLock { $0.applied } }
 
   /// Logs that there are, or were.
-  var logCount: Int { state.withLock { $0.applied.entries.count } }
+  public var logCount: Int { state.withLock { $0.applied.entries.count } }
 
   /// Deletions that still keep writes out.
   public var deletionCount: Int { state.withLock { $0.deletions.count } }
@@ -59,6 +60,16 @@ public final class MergedState: Sendable {
   /// What a key has, hidden or not.
   public func versions(of key: UnsafeRawBufferPointer) -> KeyVersions {
     Self.versions(index, key, index.hasher(key))
+  }
+
+  /// What a key has, hidden or not, and what was known to be replaced there and may still come.
+  public func held(
+    _ key: UnsafeRawBufferPointer
+  ) -> (versions: KeyVersions, replaced: [VersionVector]) {
+    nonisolated(unsafe) let key = key
+    return state.withLock { memory in
+      (versions(of: key), memory.deletions.isEmpty ? [] : memory.deletions[Array(key)] ?? [])
+    }
   }
 
   static func versions(
@@ -146,6 +157,11 @@ public final class MergedState: Sendable {
     return earliest == .max ? nil : earliest
   }
 
+  /// Up to there a log is applied, whose last frame has that time: what an open writes to it is part of it.
+  package func noteApplied(_ dot: Dot, time: UInt64) {
+    apply { $0.endFrame(time: time, through: dot) }
+  }
+
   /// Whether an expired key waits for a frame that has its time.
   func hasExpired(at time: UInt64) -> Bool {
     state.withLock { $0.earliestExpiry <= time || index.hasExpired(at: time) }
@@ -155,9 +171,9 @@ public final class MergedState: Sendable {
 
   /// A snapshot is begun, whose positions are those of now or later. Until `endSnapshot` what was deleted
   /// behind that is remembered, for who replays the logs from there.
-  func beginSnapshot() { state.withLock { $0.snapshotStart = $0.applied } }
+  package func beginSnapshot() { state.withLock { $0.snapshotStart = $0.applied } }
 
-  func endSnapshot() { state.withLock { $0.snapshotStart = nil } }
+  package func endSnapshot() { state.withLock { $0.snapshotStart = nil } }
 
   /// The deletions that a snapshot has to remember.
   func deletions() -> [(key: [UInt8], clocks: [VersionVector])] {
@@ -207,26 +223,50 @@ public final class MergedState: Sendable {
       _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ dot: Dot, _ clock: VersionVector,
       stamp: UInt64, expiry: UInt64?, _ value: UnsafeRawBufferPointer
     ) {
-      if !memory.deletions.isEmpty, let known = memory.deletions[Array(key)],
-        known.contains(where: { $0.covers(dot) })
-      {
-        return
-      }
-      var versions = MergedState.versions(index, key, hash)
+      let before = MergedState.versions(index, key, hash)
       let version = KeyVersion(
         dot: dot, clock: clock, stamp: stamp, expiry: expiry, value: Array(value))
-      if versions.put(version) { store(key, hash, versions) }
+      var versions = before
+      let isReplaced =
+        !memory.deletions.isEmpty
+        && memory.deletions[Array(key)]?.contains { $0.covers(dot) } ?? false
+      if isReplaced {
+        versions.delete(clock)
+      } else {
+        versions.put(version)
+      }
+      if versions != before { store(key, hash, versions) }
+      remember(key, of: before.all + [version], besides: versions)
+    }
+
+    /// What those knew that are not left is remembered, as far as it may still come.
+    private mutating func remember(
+      _ key: UnsafeRawBufferPointer, of before: [KeyVersion], besides left: KeyVersions
+    ) {
+      for version in before where !left.all.contains(where: { $0.dot == version.dot }) {
+        remember(key, version.clock, of: version.dot)
+      }
+    }
+
+    private mutating func remember(
+      _ key: UnsafeRawBufferPointer, _ clock: VersionVector, of dot: Dot
+    ) {
+      guard isAhead(clock, of: dot) else { return }
+      let known = memory.deletions[Array(key)] ?? []
+      guard !known.contains(where: { $0.covers(clock) }) else { return }
+      memory.deletions[Array(key)] = known.filter { !clock.covers($0) } + [clock]
     }
 
     /// Takes a deletion in.
     mutating func delete(
       _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ dot: Dot, _ clock: VersionVector
     ) {
-      var versions = MergedState.versions(index, key, hash)
-      let before = versions.all.count
+      let before = MergedState.versions(index, key, hash)
+      var versions = before
       versions.delete(clock)
-      if versions.all.count != before { store(key, hash, versions) }
-      if isAhead(clock, of: dot) { memory.deletions[Array(key), default: []].append(clock) }
+      if versions != before { store(key, hash, versions) }
+      remember(key, clock, of: dot)
+      remember(key, of: before.all, besides: versions)
     }
 
     /// Puts versions in from a snapshot, beside those that are there.
@@ -263,6 +303,7 @@ public final class MergedState: Sendable {
         restore(key, deletion: clock)
       }
       if versions != before { store(key, hash, versions) }
+      remember(key, of: before.all + restored.all, besides: versions)
     }
 
     /// Says up to where a log is applied.
@@ -320,12 +361,10 @@ public final class MergedState: Sendable {
         key.withUnsafeBytes { key in
           let hash = index.hasher(key)
           var versions = MergedState.versions(index, key, hash)
-          for version in versions.all
-          where version.isHidden(at: time) && isAhead(version.clock, of: version.dot) {
-            memory.deletions[Array(key), default: []].append(version.clock)
-          }
+          let before = versions.all
           versions.expire(at: time)
           store(key, hash, versions)
+          remember(key, of: before, besides: versions)
         }
       }
     }

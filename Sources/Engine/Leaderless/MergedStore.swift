@@ -33,6 +33,7 @@ public final class MergedStore: Sendable {
   private let lock: DirectoryLock
   private let sealed: SealedSignal
   private weak let observer: (any CommitterObserver)?
+  private let making: Mutex<MergedSnapshots?> = Mutex(nil)
 
   /// Tells the snapshots' thread, which comes later, of sealed segments.
   final class SealedSignal: Sendable {
@@ -170,9 +171,11 @@ public final class MergedStore: Sendable {
     for base in found.first?.header.positions ?? [] {
       covered.add(Dot(origin: base.origin, sequence: base.position.sequence))
     }
-    own.beginSnapshots(
-      MergedSnapshots(covered: covered, fileSystem: options.fileSystem) { [weak self] in self },
-      found.map { SnapshotInfo($0) })
+    let making = MergedSnapshots(covered: covered, fileSystem: options.fileSystem) {
+      [weak self] in self
+    }
+    self.making.withLock { $0 = making }
+    own.beginSnapshots(making, found.map { SnapshotInfo($0) })
     let snapshots = own.snapshots
     sealed.set { snapshots.wake() }
   }
@@ -201,9 +204,6 @@ public final class MergedStore: Sendable {
 
   // MARK: - Logs
 
-  /// The ends of logs that this node has no files of any more.
-  var ended: [LogBase] { [] }
-
   /// The log with that id; nil where there is none.
   public func log(_ origin: UInt64) -> Store? {
     origin == own.origin ? own : copies.withLock { $0[origin] }
@@ -225,14 +225,8 @@ public final class MergedStore: Sendable {
         return .failure(
           .setting("there are \(Self.logsMax) logs here, and no more are taken than that"))
       }
-      var options = options
-      options.isCopy = true
       do throws(WALError) {
-        let sealed = sealed
-        let new = try Store.open(
-          options, merged: MergedLog(state: state, origin: origin), base: nil, lock: lock,
-          index: Index(hash: options.hash, shardCount: options.shardCount), observer: observer,
-          sealed: { sealed.fire() })
+        let new = try openCopy(origin, base: nil)
         copies[origin] = new
         return .success(new)
       } catch {
@@ -240,6 +234,59 @@ public final class MergedStore: Sendable {
       }
     }
     return try result.get()
+  }
+
+  private func openCopy(_ origin: UInt64, base: LogBase?) throws(WALError) -> Store {
+    var options = options
+    options.isCopy = true
+    let sealed = sealed
+    return try Store.open(
+      options, merged: MergedLog(state: state, origin: origin), base: base, lock: lock,
+      index: Index(hash: options.hash, shardCount: options.shardCount), observer: observer,
+      sealed: { sealed.fire() })
+  }
+
+  /// Takes in another node's snapshot, where its logs do not go back to what is missing here. What is here
+  /// beside that stays.
+  ///
+  /// The state has it first, then a snapshot of this node's, which is durable; then the copies that ended
+  /// before it go on from there. A crash in between leaves either what was, or that.
+  ///
+  /// - Parameter path: a whole snapshot, which has been checked.
+  /// - Returns: the logs whose copies begin anew.
+  /// - Precondition: nobody ships frames of other nodes' logs meanwhile.
+  public func absorb(_ path: String) throws(WALError) -> [UInt64] {
+    let file = try SnapshotFile(path, fileSystem: options.fileSystem)
+    guard file.header.hash == options.hash, file.header.isLeaderless,
+      file.header.shardIndex == options.shardIndex, file.header.shardCount == options.shardCount
+    else { throw .setting("\(path) is not a snapshot of this shard") }
+    var jumps: [UInt64: LogBase] = [:]
+    for base in file.header.positions where base.origin != own.origin {
+      if log(base.origin)?.feed.end.sequence ?? 0 < base.position.sequence {
+        jumps[base.origin] = base
+      }
+    }
+    try MergedSnapshot.absorb(file, into: state)
+    let making = making.withLock { $0 }
+    making?.setJumps(jumps)
+    defer { making?.setJumps([:]) }
+    let result = Monitor<Result<SnapshotInfo, WALError>?>(nil)
+    own.snapshots.request { outcome in result.signal { $0 = outcome } }
+    if !options.usesThreads { own.step() }
+    _ = try result.wait { $0 }.get()
+    for (origin, base) in jumps {
+      if let before = copies.withLock({ $0.removeValue(forKey: origin) }) { try before.close() }
+      let new = try openCopy(origin, base: base)
+      copies.withLock { $0[origin] = new }
+    }
+    return jumps.keys.sorted()
+  }
+
+  /// Has the next start in a directory begin a new log: others have more of the one that it wrote to.
+  public static func disown(
+    _ directory: String, fileSystem: any FileSystem = SystemFileSystem()
+  ) throws(WALError) {
+    try DurableNote(directory, OriginNote.name, fileSystem: fileSystem).remove()
   }
 
   /// Closes all logs in order; all of them, whatever becomes of one.

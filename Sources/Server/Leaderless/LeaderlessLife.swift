@@ -38,7 +38,12 @@ final class LeaderlessLife: NodeLifetime {
   var state: NodeState? { current.withLock { $0 } }
 
   func start() async throws {
-    let state = try await open()
+    var state = try await open()
+    if try await isBehindOthers(state) {
+      try state.merged?.close()
+      try MergedStore.disown(configuration.dataDirectory)
+      state = try await open()
+    }
     let following = OriginFollowing(
       state, pool: pool, acknowledgementPool: acknowledgementPool, logger: logger)
     state.originFollowing = following
@@ -56,6 +61,34 @@ final class LeaderlessLife: NodeLifetime {
       throw error
     }
     current.withLock { $0 = state }
+  }
+
+  /// Whether a member has more of this node's log than it has itself: then its numbers are used already, and it
+  /// had better not use them again. Those who do not answer at once are not waited for.
+  private func isBehindOthers(_ state: NodeState) async throws -> Bool {
+    let own = state.store
+    let pool = pool
+    let most = await withTaskGroup(of: UInt64.self) { group in
+      for peer in state.peers {
+        group.addTask {
+          let answer = try? await pool.execute(
+            KVRequest(.GET, "/wal/positions"), on: peer,
+            deadline: .now() + TimeAmount.milliseconds(1_000)
+          ).get()
+          let told = answer.flatMap { OriginPositions(String(buffer: $0.body)) }
+          return told?.applied[own.origin] ?? 0
+        }
+      }
+      return await group.reduce(0, max)
+    }
+    guard most > own.feed.end.sequence else { return false }
+    logger.warning(
+      """
+      the others have the log of this node, \(hexadecimal(own.origin)), up to \(most), and it ends here at \
+      \(own.feed.end.sequence): the directory was put back to what it once was. This node begins a new log, and \
+      fetches the rest of that one
+      """)
+    return true
   }
 
   func stop() async throws {

@@ -72,13 +72,19 @@ extension LoopState {
   func context(of lane: StandardLane) throws(RefusedOption) -> VersionVector? {
     let fields = lane.request?.headers[Self.contextField] ?? []
     guard !fields.isEmpty else { return nil }
-    guard node.merged != nil else {
+    guard let merged = node.merged else {
       throw RefusedOption(
         answer: badOption(
           "\(Self.contextField) is for leaderless shards: this one has a leader. Use If-Match"))
     }
     guard fields.count == 1, let context = VersionVector(fields[0]) else {
       throw RefusedOption(answer: badOption("\(Self.contextField) is none that a node has given"))
+    }
+    // It would keep what this node writes to the key out, for ever.
+    guard context[merged.own.origin] <= merged.own.feed.end.sequence,
+      context.entries.count <= merged.state.logCount + MergedState.unknownLogsMax
+    else {
+      throw RefusedOption(answer: badOption("\(Self.contextField) covers what was never written"))
     }
     return context
   }

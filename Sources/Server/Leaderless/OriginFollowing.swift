@@ -42,6 +42,8 @@ actor OriginFollowing {
   private var tasks: [Task<Void, Never>] = []
   private var naps: [NodeAddress: Task<Void, Never>] = [:]
   private var isStopped = false
+  /// A snapshot of another node's is being taken in.
+  private var isCopying = false
   /// Members that have been asked once, whatever came of it.
   private var asked: Set<NodeAddress> = []
 
@@ -139,6 +141,7 @@ actor OriginFollowing {
 
   /// Follows each log from whom it should be.
   private func settle() async {
+    guard !isCopying else { return }
     let applied = merged.state.applied
     var origins = Set(followed.keys)
     for one in told.values where !one.isSilent {
@@ -184,7 +187,7 @@ actor OriginFollowing {
       let store = try await NIOSingletons.posixBlockingThreadPool.runIfActive {
         try merged.copy(of: origin)
       }
-      guard !isStopped else { return }
+      guard !isStopped, !isCopying else { return }
       let follower = LogFollower(
         source, id: node.id, node: node, loop: MultiThreadedEventLoopGroup.singleton.next(),
         pool: acknowledgementPool, promised: nil, of: store
@@ -205,18 +208,63 @@ actor OriginFollowing {
     }
   }
 
-  private func ended(_ origin: UInt64, _ ending: LogFollower.Ending, _ source: NodeAddress) {
+  private func ended(
+    _ origin: UInt64, _ ending: LogFollower.Ending, _ source: NodeAddress
+  ) async {
     followed[origin] = nil
-    guard given.insert(origin).inserted else { return }
     switch ending {
     case .copy:
-      logger.critical(
-        "what is missing here of log \(hexadecimal(origin)) is not in the log of \(source) any more. Move this node's data directory away and start it again: it takes everything from the others"
+      logger.notice(
+        "what is missing here of log \(hexadecimal(origin)) is not in the log of \(source) any more: its snapshot is fetched"
       )
+      await copy(from: source)
     case .diverged:
+      guard given.insert(origin).inserted else { return }
       logger.critical(
         "the copy of log \(hexadecimal(origin)) here is not what \(source) has: one of them was changed or put back from a copy. Nothing is taken from it"
       )
+    }
+  }
+
+  /// Fetches the snapshot of a member, merges it, and goes on from there.
+  private func copy(from source: NodeAddress) async {
+    guard !isCopying, !isStopped else { return }
+    isCopying = true
+    let task = Task { await self.takeSnapshot(of: source) }
+    tasks.append(task)
+    await task.value
+  }
+
+  private func takeSnapshot(of source: NodeAddress) async {
+    defer { isCopying = false }
+    let configuration = node.configuration
+    let (merged, logger) = (merged, logger)
+    do {
+      let transfer = SnapshotTransfer(
+        peer: Peer(address: source, pool: pool), id: node.id,
+        directory: SnapshotDirectory(configuration.dataDirectory + "/incoming"),
+        progress: StartProgress())
+      let start = NIODeadline.now()
+      try SystemFileSystem().makeDirectory(configuration.dataDirectory + "/incoming")
+      let path = try await transfer.run()
+      // Nobody ships frames while copies begin anew.
+      for following in followed.values {
+        try await following.follower.stop().get()
+        await drained(following.follower)
+      }
+      followed = [:]
+      let jumped = try await NIOSingletons.posixBlockingThreadPool.runIfActive {
+        let jumped = try merged.absorb(path)
+        try SystemFileSystem().remove(path)
+        return jumped
+      }
+      let milliseconds = (NIODeadline.now() - start).nanoseconds / 1_000_000
+      logger.notice(
+        "took the snapshot of \(source) in, in \(milliseconds) ms; \(jumped.count) logs go on behind it")
+    } catch {
+      guard !isStopped else { return }
+      logger.error("the snapshot of \(source) is not to be had: \(error); it is tried again")
+      try? await Task.sleep(for: NodeLife.retryBehindFailure)
     }
   }
 

@@ -5,12 +5,19 @@ import NIOHTTP1
 import WAL
 
 /// What a node has of some keys, and how far it was before it looked: the answer to `GET /wal/versions?key=K&…`.
-/// For each key 4 bytes that count, and as many of `KeyVersions`; how far it was is in `X-KV-Positions`.
+/// For each key 4 bytes that count, and as many of `KeyVersions`; 2 bytes that count, and so many clocks of what it knows
+/// to be replaced, though it may not have come: 2 bytes that count, and so many origins and sequence numbers. How far
+/// it was is in `X-KV-Positions`.
 struct HeldVersions {
   static let positionsField = "X-KV-Positions"
 
+  struct Key {
+    var versions: KeyVersions
+    var replaced: [VersionVector]
+  }
+
   var applied: VersionVector
-  var keys: [KeyVersions]
+  var keys: [Key]
 
   /// - Returns: nil where the answer is none.
   init?(_ answer: KVResponse, keys count: Int) {
@@ -25,37 +32,68 @@ struct HeldVersions {
         let part = body.readSlice(length: Int(bytes)),
         let versions = part.withUnsafeReadableBytes({ KeyVersions(parsing: $0) })
       else { return nil }
-      keys.append(versions)
+      var replaced: [VersionVector] = []
+      guard let clocks = body.readInteger(endianness: .little, as: UInt16.self) else { return nil }
+      for _ in 0..<clocks {
+        guard let clock = Self.readClock(&body) else { return nil }
+        replaced.append(clock)
+      }
+      keys.append(Key(versions: versions, replaced: replaced))
     }
     guard body.readableBytes == 0 else { return nil }
+  }
+
+  private static func readClock(_ body: inout ByteBuffer) -> VersionVector? {
+    guard let entries = body.readInteger(endianness: .little, as: UInt16.self) else { return nil }
+    var clock = VersionVector()
+    for _ in 0..<entries {
+      guard let origin = body.readInteger(endianness: .little, as: UInt64.self),
+        let sequence = body.readInteger(endianness: .little, as: UInt64.self), sequence > 0
+      else { return nil }
+      clock.add(Dot(origin: origin, sequence: sequence))
+    }
+    return clock
   }
 
   /// What this node has.
   init(_ keys: [[UInt8]], of state: MergedState) {
     applied = state.applied
-    self.keys = keys.map { key in key.withUnsafeBytes { state.versions(of: $0) } }
+    self.keys = keys.map { key in
+      let held = key.withUnsafeBytes { state.held($0) }
+      return Key(versions: held.versions, replaced: held.replaced)
+    }
   }
 
   func write(into buffer: inout ByteBuffer) {
-    for versions in keys {
+    for key in keys {
       var bytes: [UInt8] = []
-      versions.encode(into: &bytes)
+      key.versions.encode(into: &bytes)
       buffer.writeInteger(UInt32(bytes.count), endianness: .little)
       buffer.writeBytes(bytes)
+      buffer.writeInteger(UInt16(clamping: key.replaced.count), endianness: .little)
+      for clock in key.replaced.prefix(Int(UInt16.max)) {
+        buffer.writeInteger(UInt16(clock.entries.count), endianness: .little)
+        for entry in clock.entries {
+          buffer.writeInteger(entry.origin, endianness: .little)
+          buffer.writeInteger(entry.sequence, endianness: .little)
+        }
+      }
     }
   }
 
   /// Takes in what another node has.
   mutating func merge(_ other: HeldVersions) {
-    for (index, versions) in other.keys.enumerated() {
-      keys[index].merge(versions, known: applied, theirs: other.applied)
+    for (index, key) in other.keys.enumerated() {
+      keys[index].versions.merge(key.versions, known: applied, theirs: other.applied)
+      keys[index].replaced += key.replaced
+      for clock in keys[index].replaced { keys[index].versions.delete(clock) }
     }
     applied.merge(other.applied)
   }
 
   /// Whether a node that is so far lacks one of them.
   func areMissing(at applied: VersionVector) -> Bool {
-    keys.contains { $0.all.contains { !applied.covers($0.dot) } }
+    keys.contains { $0.versions.all.contains { !applied.covers($0.dot) } }
   }
 }
 
@@ -130,7 +168,7 @@ final class VersionRead {
     timer?.cancel()
     guard let action else { return }
     self.action = nil
-    action(answers >= wanted ? .success(held.keys) : .failure(TooFew(count: answers)))
+    action(answers >= wanted ? .success(held.keys.map(\.versions)) : .failure(TooFew(count: answers)))
   }
 
   /// Read repair: whoever lacks what was read fetches the frames that it is in.

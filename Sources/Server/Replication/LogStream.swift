@@ -86,6 +86,8 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   /// learns by how much.
   private func sendBeat() {
     guard !isClosed else { return }
+    // Another one may have taken its place.
+    guard isOwn || !store.isClosed else { return lane.abort() }
     let most = loop.limits.heartbeatMilliseconds
     let silence = Int((NIODeadline.now() - lastSent).nanoseconds / 1_000_000)
     if silence >= most { showLife() } else { isBeatDue = true }

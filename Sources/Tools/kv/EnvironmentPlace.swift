@@ -3,21 +3,32 @@ import Client
 import Server
 import Sharding
 
-/// What the environment says of a node's shard: `NODE_TYPE` and `FOLLOWER_URLS`.
+/// What the environment says of a node's shard: `NODE_TYPE` and `FOLLOWER_URLS`, or `PEER_URLS`.
 enum EnvironmentPlace {
   /// Leads, and tells these nodes that they follow. None: it is alone.
   case leader(followers: [NodeAddress])
   /// Follows whoever announces itself.
   case follower
+  /// One of equals, and these are the others.
+  case leaderless(peers: [NodeAddress])
 
   /// What it reads.
-  static let variables = ["NODE_TYPE", "FOLLOWER_URLS"]
+  static let variables = ["NODE_TYPE", "FOLLOWER_URLS", "PEER_URLS"]
 
   /// Nil where the environment says nothing.
   ///
   /// - Throws: `ValidationError` that names the variable.
   init?(_ environment: [String: String]) throws {
-    let followers = try Self.followers(environment["FOLLOWER_URLS"] ?? "")
+    let peers = try Self.addresses("PEER_URLS", environment["PEER_URLS"] ?? "")
+    let followers = try Self.addresses("FOLLOWER_URLS", environment["FOLLOWER_URLS"] ?? "")
+    guard peers.isEmpty else {
+      guard followers.isEmpty, environment["NODE_TYPE"] == nil else {
+        throw ValidationError(
+          "PEER_URLS is for a shard without a leader: leave NODE_TYPE and FOLLOWER_URLS out, or PEER_URLS")
+      }
+      self = .leaderless(peers: peers)
+      return
+    }
     switch environment["NODE_TYPE"] {
     case "leader"?:
       self = .leader(followers: followers)
@@ -34,7 +45,7 @@ enum EnvironmentPlace {
     }
   }
 
-  private static func followers(_ text: String) throws -> [NodeAddress] {
+  private static func addresses(_ name: String, _ text: String) throws -> [NodeAddress] {
     guard !text.isEmpty else { return [] }
     return try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
       do {
@@ -43,7 +54,7 @@ enum EnvironmentPlace {
         return try NodeAddress(
           parsing: !isURL && address.hasSuffix("/") ? String(address.dropLast()) : address)
       } catch {
-        throw ValidationError("FOLLOWER_URLS: \(error)")
+        throw ValidationError("\(name): \(error)")
       }
     }
   }

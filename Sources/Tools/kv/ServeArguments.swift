@@ -74,4 +74,5 @@ struct LogLevel: ExpressibleByArgument {
 extension DialectName: ExpressibleByArgument {}
 extension RoutingMode: ExpressibleByArgument {}
 extension ReadSource: ExpressibleByArgument {}
+extension ConflictPolicy: ExpressibleByArgument {}
 extension LineLogHandler.Format: ExpressibleByArgument {}

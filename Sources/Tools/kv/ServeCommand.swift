@@ -30,7 +30,8 @@ struct ServeCommand: AsyncParsableCommand {
 
       Environment: PORT, NODE_ID, FAST_LANE, W and R are defaults; a flag beats them. With PORT alone the \
       data directory is ./data/PORT. Instead of a configuration NODE_TYPE=leader with FOLLOWER_URLS \
-      (HOST:PORT,HOST:PORT) leads those, and NODE_TYPE=follower waits until its leader announces itself.
+      (HOST:PORT,HOST:PORT) leads those, and NODE_TYPE=follower waits until its leader announces itself; \
+      PEER_URLS names the other nodes of a shard without a leader.
       """)
 
   @Option(
@@ -63,6 +64,10 @@ struct ServeCommand: AsyncParsableCommand {
   var walRetainBytes = ByteCount(bytes: 1 << 30)
 
   @OptionGroup var routing: RoutingOptions
+
+  @Option(
+    help: "What a read of a leaderless shard says of a key with concurrent values: siblings, lww.")
+  var conflicts = ConflictPolicy.siblings
 
   @Option(help: "The text of the classic routes: classic, compact, plain.")
   var dialect = DialectName.classic
@@ -257,6 +262,7 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.dialect = dialect
     configuration.routing = routing.routing
     configuration.readFrom = routing.readFrom
+    configuration.conflicts = conflicts
     configuration.usesFastLane = try usesFastLane(in: environment)
     configuration.threads = threads
     configuration.memoryBytesMax = maxMemory?.bytes
@@ -268,6 +274,7 @@ struct ServeCommand: AsyncParsableCommand {
     node?.apply(to: &configuration)
     try follow.apply(to: &configuration, isConfigured: node != nil)
     if role != nil { configuration.name = environment["NODE_ID"] }
+    if case .leaderless = role { configuration.nodeID = nil }
     if case .leader(let followers) = role, let node, !followers.isEmpty {
       // The others know it by its address.
       configuration.nodeID = node.place.address
@@ -284,6 +291,12 @@ struct ServeCommand: AsyncParsableCommand {
     switch role {
     case .follower:
       return nil
+    case .leaderless(let peers):
+      let nodes = Set(peers.map { "\($0)" } + [text]).sorted()
+      let map = try ConfigurationFile.refused { () throws(ShardMapError) in
+        try ShardMap(leaderless: nodes, source: "PEER_URLS")
+      }
+      return try place.find(address: text, in: nil, environment, told: map)
     case .leader(let followers) where !followers.isEmpty:
       let map = try ConfigurationFile.refused { () throws(ShardMapError) in
         try ShardMap(leader: text, replicas: followers.map { "\($0)" }, source: "FOLLOWER_URLS")
