@@ -172,8 +172,9 @@ package enum MergedSnapshot {
 
   /// The dot that an entry's version stands for; nil for none.
   package static func dot(of version: UInt64, _ header: SnapshotHeader) -> Dot? {
+    guard header.isLeaderless else { return nil }
     let number = Int(version & (1 << originBits - 1))
-    guard header.isLeaderless, number < header.positions.count, version >> originBits > 0 else {
+    guard number < header.positions.count, version >> originBits > 0 else {
       return nil
     }
     return Dot(origin: header.positions[number].origin, sequence: version >> originBits)

@@ -47,6 +47,16 @@ package struct OriginNote: Hashable, Sendable {
       .write("\(text) \(Self.check(text))")
   }
 
+  /// Refuses a directory of a leaderless shard to what reads one log.
+  package static func refuse(
+    _ directory: String, _ fileSystem: any FileSystem
+  ) throws(WALError) {
+    guard try DurableNote(directory, name, fileSystem: fileSystem).isThere() else { return }
+    throw .setting(
+      "\(directory) holds a node of a leaderless shard, which has several logs: this is for one. Its nodes "
+        + "make snapshots and heal each other by themselves")
+  }
+
   /// Refuses a directory of a leaderless shard to a node of a shard that has a leader.
   static func refuse(_ options: StoreOptions) throws(WALError) {
     let note = DurableNote(options.dataDirectory, name, fileSystem: options.fileSystem)

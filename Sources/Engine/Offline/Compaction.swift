@@ -28,6 +28,7 @@ package struct Compaction {
     guard try hasData(directory, fileSystem) else {
       throw .setting("\(directory): no data here. Name a data directory: it has wal/ or snapshots/")
     }
+    try OriginNote.refuse(directory, fileSystem)
     let lock = try DirectoryLock(directory, fileSystem: fileSystem)
     let compaction = Compaction(
       directory: directory, fileSystem: fileSystem, clock: clock, pace: pace, node: node,

@@ -27,6 +27,7 @@ package struct Restoration {
     clock: LogClock = .system
   ) throws(WALError) -> OfflineReport {
     let start = clock.monotonicNanoseconds()
+    try OriginNote.refuse(source, fileSystem)
     let lock = try DirectoryLock.reading(source, fileSystem: fileSystem)
     defer { withExtendedLifetime(lock) {} }
     let restoration = Restoration(

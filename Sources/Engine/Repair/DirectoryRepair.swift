@@ -34,6 +34,7 @@ package struct DirectoryRepair: Sendable {
       throw .invalidFile(
         path: path, offset: 0, reason: "it holds no log and no snapshot: is it a data directory?")
     }
+    try OriginNote.refuse(path, fileSystem)
     lock = try DirectoryLock(path, fileSystem: fileSystem)
   }
 

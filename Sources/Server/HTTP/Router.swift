@@ -95,6 +95,14 @@ extension LoopState {
       }
     }
 
+    /// Whether it is for shards that have a leader.
+    var needsLeader: Bool {
+      switch self {
+      case .purge, .promote, .promise, .handOver, .announce, .repair, .position: true
+      default: false
+      }
+    }
+
     /// Whether a request changes keys.
     func isWritten(by method: HTTPMethod) -> Bool {
       switch self {
@@ -198,6 +206,10 @@ extension LoopState {
     }
     guard let query = Parameters(request.query) else { return .now(badEncoding()) }
     if let handling = dividedOtherwise(request) { return handling }
+    if node.merged != nil, place.needsLeader {
+      writeError("this is for shards that have a leader: this one is leaderless")
+      return .now(Answer(.conflict, .json))
+    }
     switch place {
     case .get: return classicGet(query, lane)
     case .set: return set(request, query, lane)

@@ -26,6 +26,11 @@ struct DumpCommand: ParsableCommand {
   @Flag(help: "Print the values too.")
   var values = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Only the log with this id, of a leaderless shard's directory.", valueName: "id"))
+  var origin: String?
+
   @Option(help: "Begin with this sequence number.")
   var fromSeq: UInt64?
 
@@ -72,6 +77,9 @@ struct DumpCommand: ParsableCommand {
     }
     if values, verify || stats {
       throw ValidationError("--values cannot be combined with \(modes[0])")
+    }
+    if let origin, origin.utf8.count != 16 || UInt64(origin, radix: 16) == nil {
+      throw ValidationError("--origin must be a log's id: 16 hex digits")
     }
     if key?.isEmpty == true {
       throw ValidationError("--key is empty. Every key has a byte at least")

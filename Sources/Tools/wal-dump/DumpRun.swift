@@ -14,12 +14,18 @@ struct DumpRun {
 
   /// - Returns: the exit code.
   func run() throws -> Int32 {
-    let places = try LogPlaces(
+    var places = try LogPlaces(
       command.paths, includesSnapshots: command.verify || command.stats
     ).places
+    if let origin = command.origin {
+      places = places.filter { lastComponent($0.name) == origin.lowercased() }
+      guard !places.isEmpty else {
+        throw DumpError.message("there is no log \(origin) in \(command.paths.joined(separator: ", "))")
+      }
+    }
     if let other = command.diff {
       var difference = LogDifference(
-        try cursor(places, command.paths[0]), try cursor(try LogPlaces([other]).places, other),
+        try cursor(places, command.paths[0]), try cursor(places(of: other), other),
         showsValues: command.values)
       return try difference.run()
     }
@@ -37,6 +43,12 @@ struct DumpRun {
       filter: filter, isJSON: command.json, showsValues: command.values)
     if command.follow { return try follow(try single(places, command.paths[0]), into: &sink) }
     return try dump(places, into: &sink)
+  }
+
+  private func places(of path: String) throws(DumpError) -> [LogPlace] {
+    let places = try LogPlaces([path]).places
+    guard let origin = command.origin else { return places }
+    return places.filter { lastComponent($0.name) == origin.lowercased() }
   }
 
   private func cursor(_ places: [LogPlace], _ path: String) throws -> LogCursor {

@@ -73,7 +73,9 @@ final class ServedNode: Sendable {
   /// That of the tests, without what the node would take from it.
   static func environment(_ added: [String: String]) -> [String: String] {
     var environment = ProcessInfo.processInfo.environment
-    for name in ["PORT", "NODE_ID", "FAST_LANE", "W", "R", "NODE_TYPE", "FOLLOWER_URLS"] {
+    for name in [
+      "PORT", "NODE_ID", "FAST_LANE", "W", "R", "NODE_TYPE", "FOLLOWER_URLS", "PEER_URLS",
+    ] {
       environment[name] = nil
     }
     return environment.merging(added) { $1 }
