@@ -86,7 +86,8 @@ final class FakeServer: Sendable {
     shared.connections.withLock { $0.count { $0.isActive } }
   }
 
-  /// Takes no connection any more, and closes those that there are.
+  /// Takes no connection any more, and ends those that there are once the other side has closed them: then no client
+  /// takes one of them for open.
   func stop() async throws {
     if let channel = listener.withLock({ listener in
       defer { listener = nil }
@@ -95,7 +96,7 @@ final class FakeServer: Sendable {
       try await channel.close()
     }
     for channel in shared.connections.withLock({ $0 }) {
-      channel.close(promise: nil)
+      channel.close(mode: .output, promise: nil)
       try await channel.closeFuture.get()
     }
   }
