@@ -33,6 +33,21 @@ public struct KVRequest: Sendable {
     "trailer", "transfer-encoding", "upgrade",
   ]
 
+  /// Those of the fields that whoever hands a message on hands on with it: without what belongs to a connection, what
+  /// `Connection` names, and what is for a proxy.
+  package static func endToEnd(_ headers: HTTPHeaders) -> HTTPHeaders {
+    let named = Set(headers[canonicalForm: "Connection"].map { $0.lowercased() })
+    var kept = HTTPHeaders()
+    for (name, value) in headers {
+      let name = (given: name, lower: name.lowercased())
+      guard !connectionHeaders.contains(name.lower), !named.contains(name.lower),
+        !name.lower.hasPrefix("proxy-")
+      else { continue }
+      kept.add(name: name.given, value: value)
+    }
+    return kept
+  }
+
   /// - Throws: `KVClientError.badRequest` for what would not be one HTTP request on the wire.
   func validate() throws(KVClientError) {
     guard target.utf8.first == UInt8(ascii: "/") else {

@@ -1,6 +1,6 @@
 import WAL
 
-/// A line in a small file of the data directory, which appears whole or not at all, and outlives a loss of
+/// A small file of the data directory, mostly a line, which appears whole or not at all, and outlives a loss of
 /// power.
 package struct DurableNote: Sendable {
   private let directory: String
@@ -19,11 +19,21 @@ package struct DurableNote: Sendable {
   ///
   /// - Parameter line: without a line feed.
   package func write(_ line: String) throws(WALError) {
+    try write(bytes: Array((line + "\n").utf8))
+  }
+
+  /// Makes that the whole file.
+  package func write(bytes: [UInt8]) throws(WALError) {
     try fileSystem.makeDirectory(directory)
     let temporary = path + ".tmp"
-    let file = try fileSystem.open(temporary, .createOrOpen)
-    // What a crash left behind may be longer; the line feed ends the note.
-    try file.writeAll(Array((line + "\n").utf8), at: 0)
+    // What a crash left behind may be longer.
+    do throws(WALError) {
+      try fileSystem.remove(temporary)
+    } catch {
+      guard error.isNotFound else { throw error }
+    }
+    let file = try fileSystem.open(temporary, .create)
+    try file.writeAll(bytes, at: 0)
     try file.sync()
     try fileSystem.rename(temporary, to: path)
     try fileSystem.syncDirectory(directory)
@@ -33,9 +43,13 @@ package struct DurableNote: Sendable {
   ///
   /// - Parameter most: bytes that are read of it.
   package func read(bytes most: Int) throws(WALError) -> [UInt8]? {
+    try readAll(bytes: most).map { Array($0.prefix { $0 != UInt8(ascii: "\n") }) }
+  }
+
+  /// All of it, up to so many bytes; nil where there is no note.
+  package func readAll(bytes most: Int) throws(WALError) -> [UInt8]? {
     do {
-      let bytes = try fileSystem.open(path, .readOnly).bytes(count: most)
-      return Array(bytes.prefix { $0 != UInt8(ascii: "\n") })
+      return try fileSystem.open(path, .readOnly).bytes(count: most)
     } catch {
       guard error.isNotFound else { throw error }
       return nil

@@ -40,18 +40,11 @@ package struct ShardNote: Hashable, Sendable {
   package static func read(
     in directory: String, fileSystem: any FileSystem
   ) throws(WALError) -> ShardNote? {
-    let path = directory + "/" + fileName
-    let bytes: [UInt8]
-    do {
-      bytes = try fileSystem.open(path, .readOnly).bytes(count: 4 << 10)
-    } catch {
-      guard error.isNotFound else { throw error }
-      return nil
-    }
-    let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
+    let file = DurableNote(directory, fileName, fileSystem: fileSystem)
+    guard let line = try file.read(bytes: 4 << 10) else { return nil }
     guard let note = ShardNote(String(decoding: line, as: UTF8.self)) else {
       throw .invalidFile(
-        path: path, offset: 0,
+        path: file.path, offset: 0,
         reason: "damaged: it does not say which shard this directory holds. Restore the file, or "
           + "remove it if the configuration is the one that the directory was made with")
     }
@@ -60,13 +53,7 @@ package struct ShardNote: Hashable, Sendable {
 
   /// Makes the note durable in a data directory. It appears whole or not at all.
   package func write(in directory: String, fileSystem: any FileSystem) throws(WALError) {
-    let path = directory + "/" + Self.fileName
-    let file = try fileSystem.open(path + ".tmp", .createOrOpen)
-    // What a crash left behind may be longer; a line ends the note.
-    try file.writeAll(Array((text + "\n").utf8), at: 0)
-    try file.sync()
-    try fileSystem.rename(path + ".tmp", to: path)
-    try fileSystem.syncDirectory(directory)
+    try DurableNote(directory, Self.fileName, fileSystem: fileSystem).write(text)
   }
 
   package var text: String {

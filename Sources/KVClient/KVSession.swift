@@ -25,7 +25,17 @@ public final class KVSession: Sendable {
     }
   }
 
-  /// The same of a number alone, which a batch is answered with: of the epoch that was seen last.
+  /// What a delete or a batch was answered is the newest that the session has written. Older nodes say its number
+  /// alone.
+  func note(_ answered: Answered) {
+    if let etag = answered.answer.etag {
+      note(etag, shard: answered.shard, of: answered.shardCount)
+    } else if let version = answered.answer.version {
+      note(version: version, shard: answered.shard, of: answered.shardCount)
+    }
+  }
+
+  /// The same of a number alone: of the epoch that was seen last.
   package func note(version: UInt64, shard: Int, of count: Int) {
     seen.withLock { seen in
       seen.move(to: count)

@@ -65,10 +65,7 @@ extension KVClient {
     }
     let answered = try await perform(call)
     let wasThere = try KeyExchange.deleted(answered.answer, answered.node)
-    // A delete is answered with a number, and no entity tag.
-    if let version = answered.answer.version {
-      session?.note(version: version, shard: answered.shard, of: answered.shardCount)
-    }
+    session?.note(answered)
     return wasThere
   }
 

@@ -150,7 +150,7 @@ extension KVClient {
       throw KeyExchange.refusal(answered.answer, answered.node)
     }
     let version = try KeyExchange.version(answered.answer, answered.node)
-    session?.note(version: version, shard: answered.shard, of: answered.shardCount)
+    session?.note(answered)
     return version
   }
 

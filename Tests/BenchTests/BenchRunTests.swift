@@ -322,6 +322,43 @@ struct BenchRunTests {
     }
   }
 
+  @Test(
+    "A promotion is followed: what fails until another leader is found is counted, and nothing else fails",
+    arguments: [false, true])
+  func promotion(isLost: Bool) async throws {
+    let nodes = Locked<[FakeNode]>([])
+    let leader = try await FakeNode { request in
+      if request.number == 300 {
+        let nodes = nodes.mutex.withLock { $0 }
+        nodes[0].become("replica", epoch: 2)
+        nodes[1].become("leader", epoch: 2)
+        if isLost { nodes[0].die() }
+      }
+      return .init(
+        status: request.number < 300 ? 200 : 403, isDrop: isLost && request.number >= 300)
+    }
+    let next = try await FakeNode(role: "replica") { _ in .init(epoch: 2) }
+    defer { for node in [leader, next] { node.die() } }
+    nodes.mutex.withLock { $0 = [leader, next] }
+    leader.configure(
+      """
+      {"shards":[{"name":"s","index":0,"leader":"\(leader.address)","replicas":["\(next.address)"]}]}
+      """)
+    var parameters = parameters(leader, writeRatio: 0.5, operations: 30_000)
+    parameters.connections = 2
+    let result = try await run(parameters)
+    let measured = result.measured
+    #expect(measured.answered + measured.failed == 30_000 && measured.failed > 0)
+    // What was answered when the connections were closed may not have arrived.
+    #expect(measured.answered <= UInt64(299 + next.count) && next.count > 1_000)
+    #expect(measured.answered >= UInt64(isLost ? next.count : 299 + next.count))
+    let allowed: Set<FailureKind> = isLost ? [.lost, .connect] : [.status(403)]
+    #expect(allowed.isSuperset(of: measured.failureCounts.keys), "\(measured.failureCounts)")
+    #expect(measured.leaderMoves == 1)
+    #expect(TextReport(result).text.contains("another node was found to lead a shard once"))
+    nodes.mutex.withLock { $0 = [] }
+  }
+
   @Test("By way of the entry every request goes to the target, which hands on what is another's")
   func entry() async throws {
     let keys = Locked([Set<String>(), Set<String>()])

@@ -80,6 +80,16 @@ final class FakeNode: Sendable {
     state.status.withLock { $0 = text }
   }
 
+  /// Has its status say that it leads in an epoch, or does not.
+  func become(_ role: String, epoch: Int) {
+    state.status.withLock { text in
+      let rest = text.replacing(/"role":"[a-z]*"(,"epoch":[0-9]*,"epoch_node":"[0-9a-f]*")?/) { _ in
+        "\"role\":\"\(role)\",\"epoch\":\(epoch),\"epoch_node\":\"00000000000000aa\""
+      }
+      text = rest
+    }
+  }
+
   /// Gives it the configuration, as JSON.
   func configure(_ json: String) { state.configuration.withLock { $0 = json } }
 

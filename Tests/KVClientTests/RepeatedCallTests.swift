@@ -157,4 +157,25 @@ struct RepeatedCallTests {
       #expect(try await client.get("k", readFrom: .leader)?.text == "v")
     }
   }
+
+  @Test(
+    "has a session's reads wait for its deletes and batches in the epoch that they were done in")
+  func sessionOfSeveralEpochs() async throws {
+    try await withCluster { cluster, client in
+      let session = KVSession()
+      try await client.put("k", "v", session: session)
+      for (node, epoch) in [(1, 2), (2, 3)] {
+        cluster.promote(node)
+        if epoch == 2 {
+          try await client.delete("k", session: session)
+        } else {
+          _ = try await client.batch([.put([1], [2])], session: session)
+        }
+        _ = try await client.get("k", session: session)
+        let last = cluster.change { $0.last }
+        let read = cluster.nodes[0][node].requests.last { $0.path == "/kv/k" }
+        #expect(read?.value("min_version") == "\(last).\(epoch)-00000000000000aa")
+      }
+    }
+  }
 }

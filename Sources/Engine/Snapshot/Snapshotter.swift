@@ -225,8 +225,10 @@ public final class Snapshotter: Sendable {
         for repair in repairs { repair(result) }
       }
       let result = requests.isEmpty ? work() : workNow()
-      // Sorting and merging takes tens of MB now and then, which the allocator keeps otherwise.
+      // Sorting and merging takes tens of MB now and then, which the allocator keeps otherwise; and code
+      // that is not needed until the next time.
       shiplog_memory_trim()
+      shiplog_memory_unmap_code()
       for request in requests { request(result) }
     }
   }

@@ -1,3 +1,4 @@
+import Engine
 import Sharding
 import WAL
 
@@ -10,45 +11,29 @@ public struct ConfigurationNote: Sendable {
 
   private let directory: String
   private let fileSystem: any FileSystem
+  private let note: DurableNote
 
   public init(_ directory: String, fileSystem: any FileSystem = SystemFileSystem()) {
     self.directory = directory
     self.fileSystem = fileSystem
+    note = DurableNote(directory, "config", fileSystem: fileSystem)
   }
 
-  public var path: String { directory + "/config" }
+  public var path: String { note.path }
 
   /// Makes it durable: it appears whole or not at all.
   public func write(_ map: ShardMap) throws(WALError) {
-    let temporary = path + ".tmp"
-    // What a crash left behind may be longer.
-    do throws(WALError) {
-      try fileSystem.remove(temporary)
-    } catch {
-      guard error.isNotFound else { throw error }
-    }
     let json = map.json
     let head = "\(json.count) \(hexadecimal(Self.check(json)))\n"
-    let file = try fileSystem.open(temporary, .create)
-    try file.writeAll(Array(head.utf8) + json, at: 0)
-    try file.sync()
-    try fileSystem.rename(temporary, to: path)
-    try fileSystem.syncDirectory(directory)
+    try note.write(bytes: Array(head.utf8) + json)
   }
 
   /// Nil where there is none.
   ///
   /// - Throws: `invalidFile` for one that is not whole: which configuration counts is not known then.
   public func read() throws(WALError) -> ShardMap? {
-    let bytes: [UInt8]
-    do throws(WALError) {
-      guard try fileSystem.isDirectory(directory) else { return nil }
-      bytes = try fileSystem.open(path, .readOnly)
-        .bytes(count: Self.headBytesMax + ShardMap.fileBytesMax + 1)
-    } catch {
-      guard error.isNotFound else { throw error }
-      return nil
-    }
+    let most = Self.headBytesMax + ShardMap.fileBytesMax + 1
+    guard try isThere(), let bytes = try note.readAll(bytes: most) else { return nil }
     let head = bytes.prefix(Self.headBytesMax).prefix { $0 != UInt8(ascii: "\n") }
     let json = Array(bytes.dropFirst(head.count + 1))
     guard String(decoding: head, as: UTF8.self) == "\(json.count) \(hexadecimal(Self.check(json)))"
@@ -57,6 +42,16 @@ public struct ConfigurationNote: Sendable {
       return try ShardMap(json: json, file: path)
     } catch {
       throw damaged(UInt64(head.count + 1), "\(error)")
+    }
+  }
+
+  /// Whether there is a data directory that it could be in.
+  private func isThere() throws(WALError) -> Bool {
+    do {
+      return try fileSystem.isDirectory(directory)
+    } catch {
+      guard error.isNotFound else { throw error }
+      return false
     }
   }
 

@@ -176,8 +176,13 @@ extension LoopState {
       answer.status = .noContent
     default:
       answer.status = request.outcome == .created ? .created : .ok
-      // What concurrent writers have left beside it shows in a read.
+    }
+    // What a read with `min_version` is not to be older than; of a put also what `If-Match` takes.
+    switch route {
+    case .restPut, .restDelete, .batch:
+      // In a leaderless shard what concurrent writers have left beside it shows in a read.
       if node.merged == nil { answer.tagEpoch = store.epochs.epoch(of: request.version) }
+    default: break
     }
     return answer
   }
@@ -220,4 +225,9 @@ extension LoopState {
     answer.retryAfterSeconds = 1
     return answer
   }
+
+  static let noRoomReason = "too many large answers are on their way"
+
+  /// The answer to a read when there is no room for what it is to be answered.
+  func noRoomForAnswer() -> Answer { unavailable("overloaded: \(Self.noRoomReason)") }
 }

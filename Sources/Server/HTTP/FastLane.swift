@@ -29,7 +29,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   /// What became of a look at the next request.
-  private enum Step {
+  enum Step {
     case done(bytes: Int)
     case incomplete
     case unusual
@@ -39,29 +39,22 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   private var context: ChannelHandlerContext?
   private var input = ByteBuffer()
-  private var output = ByteBuffer()
+  var output = ByteBuffer()
   /// First in, first out; those before `waitingStart` are answered.
   private var waiting: [Waiting] = []
   private var waitingStart = 0
   /// Of all of them.
   private var waitingQuorum = WriteQuorum.alone
   private var large: LargeBody?
-  /// Requests that other nodes answer, and of these the first that is not answered.
-  private var relayedCount: UInt64 = 0
-  private var relayedFirst: UInt64 = 0
-  /// Answers of theirs that came before the one of the first.
-  private var early: [UInt64: (bytes: ByteBuffer, charge: Int)] = [:]
-  /// A client has so long to take what is being sent.
-  private var relayedDeadline: NIODeadline?
-  /// What those in `output` count for in the node's bound on answers.
-  private var relayedCharge = 0
+  /// Requests that other nodes answer.
+  var relayed = RelayedAnswers()
   /// By which those go that are on their way; nil where they are reads, in whatever order they come.
-  private var relay: RelayLink?
+  var relay: RelayLink?
   /// What was read, and is told once it is confirmed.
   private var unconfirmed: Unconfirmed?
-  private var now = NIODeadline.now()
+  var now = NIODeadline.now()
   /// No further request is answered on this connection.
-  private var isClosing = false
+  var isClosing = false
   private var hasInputEnded = false
   private var isHeld = false
   private var isReadHeld = false
@@ -74,12 +67,13 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
   /// What the start of a request counts for in the node's bound on bodies.
   private var chargedBytes = 0
 
+  /// The client is there.
+  var isOpen: Bool { context != nil }
   private var waitingCount: Int { waiting.count - waitingStart }
   /// Nothing that was asked for is still to be answered.
-  private var isSettled: Bool { isSettledHere && relayedOpen == 0 }
+  var isSettled: Bool { isSettledHere && relayed.open == 0 }
   /// Nothing of it by this node.
-  private var isSettledHere: Bool { waitingCount == 0 && unconfirmed == nil }
-  private var relayedOpen: Int { Int(relayedCount - relayedFirst) }
+  var isSettledHere: Bool { waitingCount == 0 && unconfirmed == nil }
   private var bodyBytesMax: Int { min(FastRequest.bodyBytesMax, loop.limits.valueBytesMax) }
 
   // MARK: - Events
@@ -233,7 +227,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
         guard let key = key(of: request, bytes) else { return .unusual }
         if let shard = loop.foreignShard(key) { return passOn(request, bytes, shard) }
       }
-      guard relayedOpen == 0 else { return .held }
+      guard relayed.open == 0 else { return .held }
       switch request.route {
       case .classicSet, .restPut, .classicDelete, .restDelete:
         guard !loop.holdsWrites, !loop.redirectsWrites else { return .unusual }
@@ -373,7 +367,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     return key
   }
 
-  private func value(
+  func value(
     of request: FastRequest, _ bytes: UnsafeRawBufferPointer
   ) -> UnsafeRawBufferPointer? {
     var value: UnsafeRawBufferPointer? = UnsafeRawBufferPointer(rebasing: bytes[request.value])
@@ -396,124 +390,10 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     return count.map { UnsafeRawBufferPointer(rebasing: room[..<$0]) }
   }
 
-  // MARK: - Requests for other nodes
-
-  /// Whether the node that has handed a request on divides the keys as this one does.
-  private func isDividedAlike(_ text: Slice<UnsafeRawBufferPointer>) -> Bool {
-    text.elementsEqual(loop.shardsText)
-  }
-
-  /// Hands a request for another shard on.
-  private func passOn(
-    _ request: FastRequest, _ bytes: UnsafeRawBufferPointer, _ shard: Int
-  ) -> Step {
-    // The standard pipeline does what is rare.
-    guard loop.node.configuration.routing == .proxy, request.keepsAlive, !loop.isDraining,
-      request.hops < Forwarder.hopsMax, request.fields < FastRequest.headerFieldsMax - 3,
-      request.headEnd < FastRequest.headBytesMax - loop.relayedFieldsMax
-    else { return .unusual }
-    let isRead = request.route.isRead
-    // The node that answers asks others, or refuses it: not on a connection that it shares.
-    guard isRead ? loop.readsAlone : value(of: request, bytes) != nil else { return .unusual }
-    guard isSettledHere, relayedOpen < loop.limits.relayedRequestsMax else { return .held }
-    if relayedOpen > 0 {
-      // The next one may not overtake a write, and none of them another's.
-      guard isRead == (relay == nil), relay?.isRetired != true else { return .held }
-    }
-    let kind = Relays.Kind(
-      purpose: isRead ? .read : request.members == 0 ? .write : .quorumWrite, hops: request.hops)
-    if let relay, relayedOpen > 0, !relay.takes(kind, shard, of: loop) { return .held }
-    let relayed = RelayedRequest(
-      lane: self, number: relayedCount, route: request.route, kind: kind, isHead: request.isHead,
-      isForLeader: isRead && (request.isForLeader || loop.readsFromLeader), shard: shard,
-      start: now)
-    let whole = UnsafeRawBufferPointer(rebasing: bytes[..<request.end])
-    guard
-      let link = loop.relays.send(
-        relayed, whole, headBytes: request.headEnd, by: relayedOpen > 0 ? relay : nil)
-    else {
-      guard isSettled else { return .held }
-      let refusal = loop.overloaded(request.route)
-      answer(refusal, keepsAlive: true, isHead: request.isHead)
-      loop.requestMetrics.answered(request.route, refusal.status, since: now)
-      return .done(bytes: request.end)
-    }
-    relayedCount += 1
-    relay = isRead ? nil : link
-    return .done(bytes: request.end)
-  }
-
-  /// Another node has answered.
-  ///
-  /// - Parameters:
-  ///   - bytes: the answer, of which `head` is the head.
-  ///   - charge: what it counts for in the node's bound, which this lane releases.
-  func relayed(
-    _ request: RelayedRequest, _ head: RelayedHead, _ bytes: UnsafeRawBufferPointer, charge: Int
-  ) {
-    let status = Status(code: head.status, reason: "")
-    loop.requestMetrics.answered(request.route, status, since: request.start)
-    guard context != nil else { return loop.node.releaseAnswer(charge) }
-    take(request.number, charge: charge) { output in
-      head.write(bytes, into: &output)
-      output.writeBytes(loop.forwardedBy)
-      if isClosing { output.writeStaticString("Connection: close\r\n") }
-      output.writeStaticString("\r\n")
-      output.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[head.headBytes...]))
-    }
-  }
-
-  /// No node has, or what it did is not known.
-  func relayFailed(_ request: RelayedRequest, _ node: NodeAddress, _ error: KVClientError) {
-    let answer = loop.unreachable(node, error, isRead: request.isRead)
-    loop.requestMetrics.answered(request.route, answer.status, since: request.start)
-    guard context != nil else { return loop.body.clear() }
-    take(request.number) { output in
-      var answer = answer
-      answer.closes = isClosing
-      loop.encoder.writeHead(answer, bodyBytes: loop.body.readableBytes, into: &output)
-      if !request.isHead { output.writeImmutableBuffer(loop.body) }
-    }
-    loop.body.clear()
-  }
-
-  /// Whether nothing else of this lane is with other nodes.
-  func isAlone(_ request: RelayedRequest) -> Bool {
-    relayedOpen == 1 && request.number == relayedFirst
-  }
-
-  /// Adds the answer to a request that was handed on, in the order of the requests.
-  private func take(_ number: UInt64, charge: Int = 0, _ write: (inout ByteBuffer) -> Void) {
-    guard number == relayedFirst else {
-      var bytes = ByteBuffer()
-      write(&bytes)
-      early[number] = (bytes, charge)
-      return
-    }
-    relayedFirst += 1
-    relayedCharge += charge
-    // The last of those that are in progress says so: nothing may follow it.
-    if loop.isDraining, relayedOpen == 0 { isClosing = true }
-    write(&output)
-    while !early.isEmpty, let next = early.removeValue(forKey: relayedFirst) {
-      relayedFirst += 1
-      relayedCharge += next.charge
-      output.writeImmutableBuffer(next.bytes)
-    }
-  }
-
-  /// The client is gone.
-  private func dropRelayed() {
-    loop.node.releaseAnswer(early.values.reduce(relayedCharge) { $0 + $1.charge })
-    relayedCharge = 0
-    early = [:]
-    relay = nil
-  }
-
   // MARK: - Answers
 
   /// Adds an answer whose body is the loop's.
-  private func answer(_ answer: Answer, keepsAlive: Bool, isHead: Bool) {
+  func answer(_ answer: Answer, keepsAlive: Bool, isHead: Bool) {
     var answer = answer
     // The last of those that are in progress says so: nothing may follow it.
     let isLast = loop.isDraining && waitingCount == 0
@@ -590,22 +470,6 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     }
   }
 
-  /// What happens once the client has taken what counts in the node's bound; nil where nothing does.
-  private func releaseOfCharge() -> EventLoopPromise<Void>? {
-    guard relayedCharge > 0 else { return nil }
-    let charge = relayedCharge
-    relayedCharge = 0
-    let seconds = Int64(loop.limits.answerSeconds + charge / (64 << 10))
-    relayedDeadline = .now() + .seconds(seconds)
-    let promise = loop.eventLoop.makePromise(of: Void.self)
-    promise.futureResult.assumeIsolated().whenComplete { _ in
-      self.loop.node.releaseAnswer(charge)
-      self.relayedDeadline = nil
-      if self.context != nil { self.setDeadline() }
-    }
-    return promise
-  }
-
   private func finishIfDone() {
     guard let context, !isFinished, isSettled, large == nil else { return }
     if !isClosing, hasInputEnded, isStarved, input.readableBytes > 0 {
@@ -621,7 +485,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     LingeringClose.begin(context, limits: loop.limits, isInputEnded: hasInputEnded)
   }
 
-  private func setDeadline() {
+  func setDeadline() {
     guard !isFinished else { return }
     let wasInRequest = isInRequest
     isInRequest = false
@@ -636,7 +500,7 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
     } else {
       deadline = now + .seconds(Int64(loop.limits.idleSeconds))
     }
-    if let relayedDeadline { deadline = max(deadline, relayedDeadline) }
+    if let least = relayed.deadline { deadline = max(deadline, least) }
   }
 
   // MARK: - The end

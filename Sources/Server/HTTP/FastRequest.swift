@@ -314,6 +314,12 @@ package struct FastRequest: Equatable {
 
     /// Told by length and letters; what may change what a request means is unusual.
     private func meaning(_ name: Range<Int>) -> Meaning {
+      // What is for a proxy is not handed on.
+      if bytes[name.lowerBound] | 0x20 == UInt8(ascii: "p"), name.count > 6,
+        isEqual(name.prefix(6), "proxy-")
+      {
+        return .unusual
+      }
       switch name.count {
       case 2: return isEqual(name, "te") ? .unusual : .ignored
       case 4: return isEqual(name, "host") ? .host : .ignored
@@ -333,8 +339,7 @@ package struct FastRequest: Equatable {
         if isEqual(name, "content-length") { return .contentLength }
         return isEqual(name, "x-kv-read-from") ? .readFrom : .ignored
       case 16:
-        return isEqual(name, "proxy-connection") || isEqual(name, "x-kv-read-quorum")
-          ? .unusual : .ignored
+        return isEqual(name, "x-kv-read-quorum") ? .unusual : .ignored
       case 17:
         if isEqual(name, "x-kv-forwarded-by") { return .forwardedBy }
         return isEqual(name, "transfer-encoding") ? .unusual : .ignored

@@ -471,16 +471,10 @@ final class StandardLane: Lane, ChannelDuplexHandler {
 
   private func respondOverloaded(_ done: Done = .nothing) {
     loop.body = ByteBuffer()
-    let reason = "too many large answers are on their way"
-    guard case .written(let version) = done else {
-      loop.writeError("overloaded: \(reason)")
-      var answer = Answer(.unavailable, .json)
-      answer.retryAfterSeconds = 1
-      return respond(answer)
-    }
+    guard case .written(let version) = done else { return respond(loop.noRoomForAnswer()) }
     let place = version.map { " at version \($0)" } ?? ""
     loop.body.writeString(
-      "{\"error\":\"written\(place), and the answer is not told: \(reason)\""
+      "{\"error\":\"written\(place), and the answer is not told: \(LoopState.noRoomReason)\""
         + (version.map { ",\"version\":\($0)}" } ?? "}"))
     respond(Answer(.gatewayTimeout, .json, version: version))
   }

@@ -1,7 +1,6 @@
 import Client
 import Sharding
 import Synchronization
-import WAL
 
 /// The shards of the cluster as this node knows them: where they are configured to be, and who leads them.
 final class Cluster: Sendable {
@@ -21,8 +20,8 @@ final class Cluster: Sendable {
   private struct Shard: Sendable {
     var nodes: [NodeAddress]
     var leader: NodeAddress
-    /// Nil as long as nobody was asked.
-    var epoch: Epoch?
+    /// In which epoch of which log; nil as long as nobody was asked.
+    var standing: LeaderClaims.Standing?
     var checked: ContinuousClock.Instant?
     /// Whose turn it is to read.
     var turn = 0
@@ -57,8 +56,10 @@ final class Cluster: Sendable {
   /// Who leads a shard, as far as this node knows.
   func leader(of shard: Int) -> NodeAddress { state.withLock { $0.shards[shard].leader } }
 
-  /// The epoch that it leads in; nil as long as nobody was asked.
-  func epoch(of shard: Int) -> Epoch? { state.withLock { $0.shards[shard].epoch } }
+  /// The epoch that it leads in, and of which log; nil as long as nobody was asked.
+  func standing(of shard: Int) -> LeaderClaims.Standing? {
+    state.withLock { $0.shards[shard].standing }
+  }
 
   /// Whether it is time to look whether that is still so; true once in a second at most.
   func isCheckDue(of shard: Int) -> Bool {
@@ -82,15 +83,11 @@ final class Cluster: Sendable {
 
   /// Somebody leads a shard from now on.
   ///
-  /// - Parameter epoch: nil where it is not known: it counts until somebody is asked.
-  /// - Returns: false, and nothing is noted, where somebody led it in a higher epoch.
-  @discardableResult
-  func note(leader: NodeAddress, epoch: Epoch?, of shard: Int) -> Bool {
+  /// - Parameter standing: nil where it is not known: it counts until somebody is asked.
+  func note(leader: NodeAddress, _ standing: LeaderClaims.Standing?, of shard: Int) {
     state.withLock { state in
-      if let known = state.shards[shard].epoch, let epoch, epoch < known { return false }
       state.shards[shard].leader = leader
-      if let epoch { state.shards[shard].epoch = epoch }
-      return true
+      if let standing { state.shards[shard].standing = standing }
     }
   }
 
@@ -107,7 +104,7 @@ final class Cluster: Sendable {
         state.shards[index] = shard
         guard shard.nodes.contains(known.leader) else { continue }
         state.shards[index].leader = known.leader
-        state.shards[index].epoch = known.epoch
+        state.shards[index].standing = known.standing
       }
     }
   }

@@ -52,7 +52,7 @@ final class Forwarder: Sendable {
     _ request: StandardRequest, to node: NodeAddress, isRead: Bool, waitMilliseconds: UInt64,
     fields: [(name: String, value: String)] = [], on eventLoop: any EventLoop
   ) -> EventLoopFuture<KVResponse> {
-    var headers = request.headers
+    var headers = KVRequest.endToEnd(request.headers)
     headers.add(name: Self.hopsField, value: address)
     for field in fields { headers.replaceOrAdd(name: field.name, value: field.value) }
     var target = String(decoding: request.path, as: UTF8.self)
@@ -68,13 +68,8 @@ final class Forwarder: Sendable {
 
   /// The headers of the other node's answer, as this one gives them to its client.
   func headers(of answer: KVResponse, isHead: Bool) -> HTTPHeaders {
-    var headers = HTTPHeaders()
-    for (name, value) in answer.headers
-    where !KVRequest.connectionHeaders.contains(name.lowercased())
-      && name.lowercased() != Self.hopsField.lowercased()
-    {
-      headers.add(name: name, value: value)
-    }
+    var headers = KVRequest.endToEnd(answer.headers)
+    headers.remove(name: Self.hopsField)
     let status = Int(answer.status)
     if isHead {
       // Of what is not sent.

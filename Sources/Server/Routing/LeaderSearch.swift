@@ -1,12 +1,11 @@
 import Client
 import NIOCore
 import Synchronization
-import WAL
 
 /// Finds out who leads another shard, once whoever led it is gone or says that it does not.
 ///
-/// All nodes of the shard are asked at once how they stand; of those that lead the one with the highest
-/// epoch counts. Whoever wants to know while they are being asked gets the same answer.
+/// All nodes of the shard are asked at once how they stand; `LeaderClaims` judges what they say. Whoever wants to
+/// know while they are being asked gets the same answer.
 final class LeaderSearch: Sendable {
   /// For an answer of each node.
   private let askTime: TimeAmount
@@ -21,7 +20,7 @@ final class LeaderSearch: Sendable {
     self.pool = pool
   }
 
-  /// - Returns: nil where nobody says that it leads, in the highest epoch that was heard of at least.
+  /// - Returns: nil where nobody leads, as far as the nodes say.
   func find(_ shard: Int, on eventLoop: any EventLoop) -> EventLoopFuture<NodeAddress?> {
     let promise = eventLoop.makePromise(of: NodeAddress?.self)
     let isFirst = searches.withLock { searches in
@@ -32,56 +31,46 @@ final class LeaderSearch: Sendable {
     return promise.futureResult
   }
 
-  /// What is known so far, on the event loop that asks.
-  private struct Found {
-    var open: Int
-    var best: (node: NodeAddress, epoch: Epoch)?
-    var isDone = false
-  }
-
   private func ask(_ shard: Int, on eventLoop: any EventLoop) {
     let nodes = cluster.nodes(of: shard)
-    let known = cluster.epoch(of: shard)
     let box = NIOLoopBoundBox.makeBoxSendingValue(
-      Found(open: nodes.count), as: Found.self, eventLoop: eventLoop)
+      Optional(LeaderClaims(nodes: nodes.count, known: cluster.standing(of: shard))),
+      as: LeaderClaims?.self, eventLoop: eventLoop)
     for node in nodes {
       pool.execute(
         KVRequest(.GET, "/status"), on: node, deadline: .now() + askTime,
         eventLoop: eventLoop
       ).whenComplete { [self] result in
-        guard !box.value.isDone else { return }
-        box.value.open -= 1
-        if let epoch = epoch(of: result, node, shard),
-          box.value.best.map({ $0.epoch < epoch }) ?? true
-        {
-          box.value.best = (node, epoch)
-        }
-        // Nobody has to be waited for to know that there is a new one.
-        let isNew = known.map { known in box.value.best.map { known < $0.epoch } ?? false } ?? false
-        guard isNew || box.value.open == 0 else { return }
-        box.value.isDone = true
-        end(shard, box.value.best)
+        guard var claims = box.value else { return }
+        let status = status(of: result, node, shard)
+        claims.hear(node, status?.standing, isLeading: status?.role == "leader")
+        box.value = claims.isEnough ? nil : claims
+        if claims.isEnough { end(shard, claims.leader) }
       }
     }
   }
 
-  /// The epoch in which a node says that it leads; nil where it does not.
-  private func epoch(
+  /// What a node of that shard says of itself; nil where it does not.
+  private func status(
     of result: Result<KVResponse, any Error>, _ node: NodeAddress, _ shard: Int
-  ) -> Epoch? {
+  ) -> Peer.Status? {
     guard let answer = try? result.get(), answer.status == 200,
-      let status = try? Peer(address: node, pool: pool).status(of: answer), status.role == "leader",
+      let status = try? Peer(address: node, pool: pool).status(of: answer),
       // Another configuration's shard is none of ours.
       status.shard.map({ $0.index == shard && $0.count == cluster.map.shards.count }) ?? true
     else { return nil }
-    return status.epochOfLog
+    return status
   }
 
-  private func end(_ shard: Int, _ best: (node: NodeAddress, epoch: Epoch)?) {
-    let leader = best.flatMap {
-      cluster.note(leader: $0.node, epoch: $0.epoch, of: shard) ? $0.node : nil
-    }
+  private func end(_ shard: Int, _ claim: LeaderClaims.Claim?) {
+    if let claim { cluster.note(leader: claim.node, claim.standing, of: shard) }
     let waiting = searches.withLock { $0.removeValue(forKey: shard) } ?? []
-    for promise in waiting { promise.succeed(leader) }
+    for promise in waiting { promise.succeed(claim?.node) }
+  }
+}
+
+extension Peer.Status {
+  fileprivate var standing: LeaderClaims.Standing? {
+    epochOfLog.map { LeaderClaims.Standing(epoch: $0, origin: originNumber) }
   }
 }

@@ -227,7 +227,10 @@ final class RelayLink: ChannelInboundHandler {
     }
     guard relays.loop.node.chargeAnswer(head.bodyBytes, limit: relays.loop.limits.answersBytesMax)
     else {
-      end(.system("too many answers are being sent"), isFirstToBlame: true)
+      // A read has done nothing: its client may ask again.
+      end(
+        .system("too many answers are being sent"), isFirstToBlame: true,
+        isFirstRefused: request.isRead)
       return false
     }
     chargedBytes = head.bodyBytes
@@ -269,7 +272,7 @@ final class RelayLink: ChannelInboundHandler {
     chargedBytes = 0
     input.withUnsafeReadableBytes { bytes in
       let whole = UnsafeRawBufferPointer(rebasing: bytes[..<(head.headBytes + head.bodyBytes)])
-      request.lane.relayed(request, head, whole, charge: charge)
+      request.lane.answered(request, head, whole, charge: charge)
     }
     if touched.last !== request.lane { touched.append(request.lane) }
   }
@@ -345,32 +348,40 @@ final class RelayLink: ChannelInboundHandler {
   ///
   /// - Parameters:
   ///   - isFirstToBlame: the first request is the reason, and is answered so.
+  ///   - isFirstRefused: because there is no room for its answer here.
   ///   - isRestUndone: nothing of what was sent is done.
-  func end(_ cause: FailureCause, isFirstToBlame: Bool = false, isRestUndone: Bool = false) {
+  func end(
+    _ cause: FailureCause, isFirstToBlame: Bool = false, isFirstRefused: Bool = false,
+    isRestUndone: Bool = false
+  ) {
     if case .closed = state { return }
     let former = state
     state = .closed
     retire()
     relays.ended(self)
     release()
-    var isToBlame = isFirstToBlame || cause.isTimeout
+    var verdict = (isToBlame: isFirstToBlame || cause.isTimeout, isRefused: isFirstRefused)
     while let first = pending.first {
       let wasSent = sentCount > 0 && !isRestUndone
       let bytes = bytes(of: first)
       removeFirst()
+      defer { verdict = (false, false) }
       guard !first.isMoved else { continue }
+      let request = first.request
       let error: KVClientError =
         wasSent
-        ? .outcomeUnknown(address, cause, first.request.isRead ? .GET : .PUT)
+        ? .outcomeUnknown(address, cause, request.isRead ? .GET : .PUT)
         : .neverSent(address, cause)
-      if wasSent && !first.request.isRead || isToBlame {
-        first.request.lane.relayFailed(first.request, address, error)
-        first.request.lane.resume()
+      if verdict.isRefused {
+        request.lane.refuse(request, relays.loop.noRoomForAnswer())
+        request.lane.resume()
+      } else if wasSent && !request.isRead || verdict.isToBlame {
+        request.lane.relayFailed(request, address, error)
+        request.lane.resume()
       } else {
         relays.again(
-          first.request, bytes, instead: address, hint: nil, error, counts: !isFirstToBlame)
+          request, bytes, instead: address, hint: nil, error, counts: !isFirstToBlame)
       }
-      isToBlame = false
     }
     input = ByteBuffer()
     if case .open(let context) = former { context.close(promise: nil) }

@@ -21,7 +21,7 @@ package struct RelayedHead: Equatable {
   package var bodyBytes: Int
   /// The node closes the connection behind the answer.
   package var closes = false
-  /// Has lines that are of the connection between the nodes: see `isOwn`.
+  /// Has lines that are of the connection between the nodes.
   package var hasOwnLines = false
   /// Who leads, as a node says that does not.
   package var leader: Range<Int>?
@@ -62,13 +62,14 @@ package struct RelayedHead: Equatable {
       case .connection(let value):
         head.hasOwnLines = true
         if isEqual(text[value...], "close") { head.closes = true }
-      case .forwardedBy: head.hasOwnLines = true
+      case .forwardedBy, .own: head.hasOwnLines = true
       case .leader(let value): head.leader = line + value..<next - 2
       case .other: break
       }
       line = next
     }
     head.headBytes = line + 2
+    guard head.headBytes <= bytesMax else { return .malformed("a head that does not end") }
     let hasNoBody = isHead || status == 204 || status == 304
     guard let length = length ?? (hasNoBody ? 0 : nil) else {
       return .malformed("an answer without a length")
@@ -89,7 +90,7 @@ package struct RelayedHead: Equatable {
     while line < headBytes - 2, let next = Self.end(of: line, in: bytes) {
       let text = UnsafeRawBufferPointer(rebasing: bytes[line..<next])
       switch Field(UnsafeRawBufferPointer(rebasing: text.dropLast(2))) {
-      case .connection, .forwardedBy: break
+      case .connection, .forwardedBy, .own: break
       default: output.writeBytes(text)
       }
       line = next
@@ -105,9 +106,17 @@ package struct RelayedHead: Equatable {
     case connection(Int)
     case forwardedBy
     case leader(Int)
+    /// Another one that belongs to a connection (RFC 9110, 7.6.1).
+    case own
     case other
 
     init(_ line: UnsafeRawBufferPointer) {
+      if let first = line.first, first | 0x20 == UInt8(ascii: "p"),
+        isEqual(line.prefix(6), "proxy-")
+      {
+        self = .own
+        return
+      }
       guard let colon = line.prefix(18).firstIndex(of: UInt8(ascii: ":")) else {
         self = .other
         return
@@ -116,7 +125,10 @@ package struct RelayedHead: Equatable {
       while value < line.count, line[value] == 0x20 || line[value] == 0x09 { value += 1 }
       let name = line[..<colon]
       switch colon {
+      case 2 where isEqual(name, "te"): self = .own
+      case 7 where isEqual(name, "upgrade") || isEqual(name, "trailer"): self = .own
       case 10 where isEqual(name, "connection"): self = .connection(value)
+      case 10 where isEqual(name, "keep-alive"): self = .own
       case 11 where isEqual(name, "x-kv-leader"): self = .leader(value)
       case 14 where isEqual(name, "content-length"): self = .contentLength(value)
       case 17 where isEqual(name, "transfer-encoding"): self = .transferEncoding

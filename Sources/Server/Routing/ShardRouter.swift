@@ -194,7 +194,7 @@ extension LoopState {
     if let leader = hint.flatMap({ try? NodeAddress(parsing: $0) }),
       leader != cluster.leader(of: shard), cluster.nodes(of: shard).contains(leader)
     {
-      cluster.note(leader: leader, epoch: nil, of: shard)
+      cluster.note(leader: leader, nil, of: shard)
       return action(leader)
     }
     search.find(shard, on: eventLoop).assumeIsolated().whenSuccess(action)

@@ -41,9 +41,9 @@ public struct BenchRun: Sendable {
       }
     }
     // Beside them: the terminal, pollers, and what the libraries use.
-    guard parameters.connections * targets.nodes.count + 64 <= descriptorsMax else {
+    guard parameters.connections * targets.usedCount + 64 <= descriptorsMax else {
       throw .system(
-        "\(parameters.connections) connections to each of \(targets.nodes.count) nodes are too many "
+        "\(parameters.connections) connections to each of \(targets.usedCount) nodes are too many "
           + "for the limit of \(descriptorsMax) descriptors: raise it (ulimit -n)")
     }
     let board = try makeBoard()
@@ -52,7 +52,7 @@ public struct BenchRun: Sendable {
     if loading != nil, let board {
       for key in 0..<parameters.keys { board.keyIsPresent(key) }
     }
-    return try await measure(targets, descriptions, loading, board)
+    return try await measure(targets, descriptions, loading, board, pool)
   }
 
   /// Only a mix of reads and writes has versions and intervals to be compared.
@@ -64,10 +64,13 @@ public struct BenchRun: Sendable {
 
   private func measure(
     _ targets: TargetMap, _ descriptions: [NodeDescription], _ loading: BenchResult.Loading?,
-    _ board: VersionBoard?
+    _ board: VersionBoard?, _ pool: KVPool
   ) async throws(BenchError) -> BenchResult {
     let plans = try WorkerPlan.plans(parameters, targets)
-    let state = RunState(threads: plans.count, keys: parameters.keys, board: board)
+    let leaders = ShardLeaders(targets, descriptions)
+    let state = RunState(
+      threads: plans.count, keys: parameters.keys, board: board, leaders: leaders)
+    let watch = Task { await leaders?.watch(pool) }
     let begin = Date().timeIntervalSince1970
     let threads = plans.map { plan in
       ThreadHandle {
@@ -77,8 +80,11 @@ public struct BenchRun: Sendable {
     }
     let results = await wait(for: state)
     for thread in threads { thread.join() }
+    watch.cancel()
+    await watch.value
     show?.end()
     var measured = Measurements()
+    measured.leaderMoves = leaders?.moveCount ?? 0
     for result in results { measured.add(try result.get()) }
     return BenchResult(
       parameters: parameters, targets: targets, descriptions: descriptions, loading: loading,

@@ -1,10 +1,22 @@
 import ArgumentParser
+import Bench
 import Client
 import Engine
-import Foundation
 import Sharding
 import Terminal
 import WAL
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
 
 struct BackupCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -47,14 +59,14 @@ struct BackupCommand: AsyncParsableCommand {
           ("directory", JSONText.string(out)), ("sequence", "\(file.sequence)"),
           ("keys", "\(file.keys)"), ("bytes", "\(file.bytes)"),
           ("digest", JSONText.string(hexadecimal(file.digest.sum))),
-          ("seconds", String(format: "%.3f", seconds)),
+          ("seconds", "\((seconds * 1_000).rounded() / 1_000)"),
         ]))
     }
     let rate = Double(file.bytes) / 1e6 / max(seconds, 1e-6)
     try Output.writeLine(
       "\(out): \(file.keys) key\(file.keys == 1 ? "" : "s") at sequence number \(file.sequence), "
         + "\(file.bytes) bytes, verified; "
-        + String(format: "%.3f s, %.1f MB/s", seconds, rate))
+        + "\(FixedText.fixed(seconds, places: 3)) s, \(FixedText.fixed(rate, places: 1)) MB/s")
   }
 
   /// The same whenever the same backup is begun again.

@@ -1,6 +1,11 @@
 import Client
-import Foundation
 import NIOCore
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 /// Why a node has refused something.
 enum ErrorText {

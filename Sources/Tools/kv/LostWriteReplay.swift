@@ -1,9 +1,14 @@
 import ArgumentParser
 import Client
 import Engine
-import Foundation
 import NIOCore
 import NIOHTTP1
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 /// Writes lost writes back, as far as nothing was written to their keys since.
 ///

@@ -1,9 +1,14 @@
 import ArgumentParser
 import Client
 import Engine
-import Foundation
 import NIOCore
 import WAL
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 /// A tail as it is listed.
 struct ListedTail {

@@ -1,8 +1,13 @@
 import ArgumentParser
 import Client
-import Foundation
 import NIOCore
 import NIOHTTP1
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 /// The snapshots of a node, from outside.
 struct NodeSnapshots {

@@ -1,7 +1,12 @@
 import ArgumentParser
 import Client
-import Foundation
 import NIOCore
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 struct PromoteCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

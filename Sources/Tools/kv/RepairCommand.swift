@@ -1,10 +1,15 @@
 import ArgumentParser
 import Client
 import Engine
-import Foundation
 import Server
 import Sharding
 import WAL
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
 
 struct RepairCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

@@ -151,6 +151,17 @@ struct HTTPAnswer {
     self.body = body
   }
 
+  /// The fields, by their names in lower case; of several of a name the last.
+  var headers: [String: String] {
+    var fields: [String: String] = [:]
+    for line in head.split(separator: "\r\n").dropFirst() {
+      guard let colon = line.firstIndex(of: ":") else { continue }
+      fields[line[..<colon].lowercased()] =
+        line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
+    }
+    return fields
+  }
+
   static func bodyBytes(head: String) throws -> Int {
     for line in head.split(separator: "\r\n") where line.lowercased().hasPrefix("content-length:") {
       guard let length = Int(line.dropFirst(15).trimmingCharacters(in: .whitespaces)) else { break }

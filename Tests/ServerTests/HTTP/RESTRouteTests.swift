@@ -199,4 +199,29 @@ import Testing
       try await #expect(client.ask("GET", "/get?key=a&r=2").status == 400)
     }
   }
+
+  @Test(
+    "a delete and a batch say what a read is not to be older than, as a put does",
+    arguments: ConfiguredLane.allCases)
+  func tagsOfWrites(lane: ConfiguredLane) async throws {
+    try await RunningNode.with(lane) { node in
+      let client = try node.connect()
+      let batch = #"{"op":"put","key":"a","value":"1"}"# + "\n" + #"{"op":"delete","key":"b"}"#
+      for (method, target, body) in [
+        ("PUT", "/kv/a", "v"), ("DELETE", "/kv/a", ""), ("POST", "/batch", batch),
+      ] {
+        let answer = try await client.ask(method, target, body: body)
+        let version = try #require(answer["x-kv-version"])
+        let tag = try #require(answer["etag"])
+        #expect(tag.hasPrefix("\"\(version)."), "\(method)")
+        let value = tag.filter { $0 != "\"" }
+        let read = try await client.ask("GET", "/kv/c?min_version=\(value)")
+        #expect(read.status == 404, "\(method)")
+        // Of another history it is refused.
+        let other = value.replacing(".1-", with: ".2-")
+        try await #expect(client.ask("GET", "/kv/c?min_version=\(other)").status == 412)
+      }
+      try await #expect(client.ask("DELETE", "/kv/none").status == 404)
+    }
+  }
 }

@@ -7,6 +7,8 @@ final class RawPeer: Sendable {
     case bytes(String)
     case silence
     case close
+    /// What comes, as it comes.
+    case pieces(AsyncStream<String>)
   }
 
   /// Gets a request's head, and which one on its connection it is.
@@ -61,6 +63,13 @@ private final class RawPeerHandler: ChannelInboundHandler {
         context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
       case .silence: break
       case .close: context.close(promise: nil)
+      case .pieces(let pieces):
+        let channel = context.channel
+        Task {
+          for await piece in pieces {
+            channel.writeAndFlush(ByteBuffer(string: piece), promise: nil)
+          }
+        }
       }
       count += 1
     }

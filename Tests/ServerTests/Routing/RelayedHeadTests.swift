@@ -44,13 +44,30 @@ import Testing
   func ownLines() throws {
     let text = """
       HTTP/1.1 404 Not Found\r\ncontent-length:  7 \r\nConnection: CLOSE\r\n\
-      x-kv-forwarded-by: b:2\r\nX-KV-Shard: 1\r\n\r\n
+      x-kv-forwarded-by: b:2\r\nKeep-Alive: timeout=5\r\nTE: x\r\nUpgrade: h2c\r\nTrailer: y\r\nproxy-authenticate: z\r\n\
+      X-KV-Shard: 1\r\n\r\n
       """
     let head = try #require(Self.recognise(text))
     #expect(head.status == 404 && head.bodyBytes == 7 && head.closes)
     #expect(
       try Self.passedOn(text)
         == "HTTP/1.1 404 Not Found\r\ncontent-length:  7 \r\nX-KV-Shard: 1\r\n")
+  }
+
+  @Test("has a bound, however it comes: all of it is one up to there, and none behind it")
+  func bound() throws {
+    let start = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: "
+    func head(_ bytes: Int) -> String {
+      start + String(repeating: "x", count: bytes - start.utf8.count - 4) + "\r\n\r\n"
+    }
+    let largest = head(RelayedHead.bytesMax)
+    #expect(Self.recognise(largest + "value")?.headBytes == RelayedHead.bytesMax)
+    #expect(Self.isMalformed(head(RelayedHead.bytesMax + 1) + "value"))
+    for count in [1, 100, RelayedHead.bytesMax - 1, RelayedHead.bytesMax] {
+      let part = (start + String(repeating: "x", count: count)).utf8.prefix(RelayedHead.bytesMax)
+      #expect(!Self.isMalformed(String(decoding: Array(part), as: UTF8.self)), "\(count)")
+    }
+    #expect(Self.isMalformed(start + String(repeating: "x", count: RelayedHead.bytesMax)))
   }
 
   @Test("names who leads")

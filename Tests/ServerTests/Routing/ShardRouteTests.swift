@@ -3,46 +3,8 @@ import Sharding
 import Synchronization
 import Testing
 
-/// Of two shards, the node is of the first: `adjective` is its own, `adverb` and `watermelon` are not.
+/// Of two shards, the node is of the first: see `TwoShards`.
 @Suite("A request for another shard", .serialized) struct ShardRouteTests {
-  /// Where nobody listens.
-  private static let nobody = "127.0.0.1:1"
-
-  private static func map(leader: String, replicas: [String] = []) throws -> ShardMap {
-    let list = replicas.map { "\"\($0)\"" }.joined(separator: ",")
-    return try ShardMap(
-      json: Array(
-        """
-        {"shards":[{"name":"a","index":0,"leader":"127.0.0.9:1"},
-                   {"name":"b","index":1,"leader":"\(leader)","replicas":[\(list)]}]}
-        """.utf8), file: "test")
-  }
-
-  private static func with(
-    _ lane: ConfiguredLane, leader: String, replicas: [String] = [],
-    _ configure: (inout Configuration) -> Void = { _ in },
-    _ body: (RunningNode) async throws -> Void
-  ) async throws {
-    let map = try map(leader: leader, replicas: replicas)
-    try await RunningNode.with(
-      lane,
-      {
-        $0.map = map
-        $0.shardCount = 2
-        configure(&$0)
-      }, body)
-  }
-
-  /// What a node says of itself that leads, or does not.
-  private static func status(_ role: String, epoch: Int = 1) -> FakeMember.Answer {
-    FakeMember.Answer(
-      body: """
-        {"role":"\(role)","epoch":\(epoch),"epoch_node":"0000000000000001",\
-        "origin":"0000000000000002","sequence":{"durable":1,"applied":1},\
-        "wal":{"oldest_sequence":1},"snapshot":{"sequence":0}}
-        """)
-  }
-
   private static let requests: [(method: String, target: String, body: String)] = [
     ("GET", "/get?key=adverb", ""), ("GET", "/kv/adverb", ""), ("GET", "/get/adverb", ""),
     ("GET", "/kv/adverb?min_version=4", ""), ("GET", "/kv/%61dverb", ""),
@@ -62,7 +24,7 @@ import Testing
         status: 207, headers: [("ETag", "\"9.9\""), ("X-KV-Node", "b:1"), ("Keep-Alive", "x")],
         body: "their \(request.body)")
     }) { member in
-      try await Self.with(lane, leader: member.address) { node in
+      try await TwoShards.with(lane, leader: member.address) { node in
         for (number, request) in Self.requests.enumerated() {
           let answer = try await node.ask(
             request.method, request.target, ["X-Own: 1"], body: request.body)
@@ -90,7 +52,7 @@ import Testing
 
   @Test("is not one for a key of this shard", arguments: ConfiguredLane.allCases)
   func own(lane: ConfiguredLane) async throws {
-    try await Self.with(lane, leader: Self.nobody) { node in
+    try await TwoShards.with(lane, leader: TwoShards.nobody) { node in
       try await #expect(node.ask("PUT", "/kv/adjective", body: "v").status == 201)
       let read = try await node.ask("GET", "/get?key=adjective")
       #expect(read.status == 200 && read["x-kv-forwarded-by"] == nil)
@@ -105,7 +67,7 @@ import Testing
 
   @Test("is redirected where clients are to go themselves", arguments: ConfiguredLane.allCases)
   func redirected(lane: ConfiguredLane) async throws {
-    try await Self.with(
+    try await TwoShards.with(
       lane, leader: "127.0.0.1:2", replicas: ["127.0.0.1:3"], { $0.routing = .redirect }
     ) { node in
       for request in Self.requests {
@@ -115,7 +77,7 @@ import Testing
       }
       try await #expect(node.ask("GET", "/kv/adjective").status == 404)
     }
-    try await Self.with(
+    try await TwoShards.with(
       lane, leader: "127.0.0.1:2", replicas: ["127.0.0.1:3"],
       {
         $0.routing = .redirect
@@ -133,11 +95,11 @@ import Testing
     "to nobody is answered 502, which names whom and says that nothing was done",
     arguments: ConfiguredLane.allCases)
   func nobodyThere(lane: ConfiguredLane) async throws {
-    try await Self.with(lane, leader: Self.nobody) { node in
+    try await TwoShards.with(lane, leader: TwoShards.nobody) { node in
       for request in Self.requests {
         let answer = try await node.ask(request.method, request.target, body: request.body)
         #expect(answer.status == 502, "\(request)")
-        #expect(answer.text.contains("\(Self.nobody) cannot be reached: nothing was done"))
+        #expect(answer.text.contains("\(TwoShards.nobody) cannot be reached: nothing was done"))
       }
     }
   }
@@ -148,17 +110,17 @@ import Testing
   func newLeader(lane: ConfiguredLane, isTold: Bool) async throws {
     let hint = Mutex("")
     try await FakeMember.with({ request in
-      if request.head.uri == "/status" { return Self.status("replica") }
+      if request.head.uri == "/status" { return TwoShards.status("replica") }
       let headers = isTold ? [("X-KV-Leader", hint.withLock { $0 })] : []
       return FakeMember.Answer(
         status: request.head.method == .GET ? 421 : 403, headers: headers, body: "no")
     }) { former in
       try await FakeMember.with({ request in
         request.head.uri == "/status"
-          ? Self.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
+          ? TwoShards.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
       }) { leader in
         hint.withLock { $0 = leader.address }
-        try await Self.with(lane, leader: former.address, replicas: [leader.address]) { node in
+        try await TwoShards.with(lane, leader: former.address, replicas: [leader.address]) { node in
           for (method, target) in [("PUT", "/kv/adverb"), ("GET", "/kv/adverb")] {
             let answer = try await node.ask(method, target)
             #expect(answer.status == 200 && answer.text == "new", "\(method)")
@@ -179,9 +141,9 @@ import Testing
     }) { former in
       try await FakeMember.with({ request in
         request.head.uri == "/status"
-          ? Self.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
+          ? TwoShards.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
       }) { leader in
-        try await Self.with(lane, leader: former.address, replicas: [leader.address]) { node in
+        try await TwoShards.with(lane, leader: former.address, replicas: [leader.address]) { node in
           let write = try await node.ask("GET", "/set?key=adverb&value=v")
           #expect(write.status == 502 && write.text.contains("outcome unknown"), "\(write.text)")
           #expect(write.text.contains(former.address))
@@ -211,7 +173,7 @@ import Testing
       return .bytes(
         isMended.withLock { $0 } ? "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" : text)
     }) { peer in
-      try await Self.with(lane, leader: peer.address) { node in
+      try await TwoShards.with(lane, leader: peer.address) { node in
         let client = try node.connect()
         for (method, target) in [("GET", "/kv/adverb"), ("PUT", "/kv/adverb")] {
           let answer = try await client.ask(method, target)
@@ -227,7 +189,7 @@ import Testing
   @Test("that has come through three nodes ends, 508", arguments: ConfiguredLane.allCases)
   func circle(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ _ in FakeMember.Answer(body: "theirs") }) { member in
-      try await Self.with(lane, leader: member.address) { node in
+      try await TwoShards.with(lane, leader: member.address) { node in
         for hops in [
           ["X-KV-Forwarded-By: a:1, b:2", "x-kv-forwarded-by: c:3"],
           ["X-KV-Forwarded-By: a:1", "X-KV-Forwarded-By: b:1", "X-KV-Forwarded-By: c:1"],
@@ -251,7 +213,7 @@ import Testing
     try await FakeMember.with({ request in
       FakeMember.Answer(body: "theirs of \(request.head.uri)")
     }) { member in
-      try await Self.with(lane, leader: member.address) { node in
+      try await TwoShards.with(lane, leader: member.address) { node in
         try await #expect(node.ask("PUT", "/kv/adjective", body: "mine").status == 201)
         let client = try node.connect()
         var text = ""
@@ -282,7 +244,7 @@ import Testing
   @Test("has values of any size, in both directions", arguments: ConfiguredLane.allCases)
   func large(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ FakeMember.Answer(body: $0.body + "!") }) { member in
-      try await Self.with(lane, leader: member.address) { node in
+      try await TwoShards.with(lane, leader: member.address) { node in
         let client = try node.connect()
         for size in [0, 1, 1_000, 70_000, 300_000, 5_000_000] {
           let value = String(repeating: "v", count: size)
@@ -294,7 +256,7 @@ import Testing
     }
     let value = String(repeating: "v", count: 3_000_000)
     try await FakeMember.with({ _ in FakeMember.Answer(body: value) }) { member in
-      try await Self.with(lane, leader: member.address) { node in
+      try await TwoShards.with(lane, leader: member.address) { node in
         let client = try node.connect()
         for _ in 0..<3 { try await #expect(client.ask("GET", "/kv/adverb").text == value) }
       }
@@ -307,13 +269,13 @@ import Testing
   func replicas(lane: ConfiguredLane, source: ReadSource) async throws {
     let isUp = Mutex(true)
     try await FakeMember.with({ request in
-      request.head.uri == "/status" ? Self.status("leader") : FakeMember.Answer(body: "leader")
+      request.head.uri == "/status" ? TwoShards.status("leader") : FakeMember.Answer(body: "leader")
     }) { leader in
       try await FakeMember.with({ request in
-        if request.head.uri == "/status" { return Self.status("replica") }
+        if request.head.uri == "/status" { return TwoShards.status("replica") }
         return FakeMember.Answer(body: "replica", isMissing: !isUp.withLock { $0 })
       }) { replica in
-        try await Self.with(
+        try await TwoShards.with(
           lane, leader: leader.address, replicas: [replica.address], { $0.readFrom = source }
         ) { node in
           var found: Set<String> = []
@@ -337,9 +299,9 @@ import Testing
     try await RawPeer.with({ _, _ in .silence }) { former in
       try await FakeMember.with({ request in
         request.head.uri == "/status"
-          ? Self.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
+          ? TwoShards.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
       }) { leader in
-        try await Self.with(
+        try await TwoShards.with(
           lane, leader: former.address, replicas: [leader.address],
           {
             $0.limits.leaderSearchMilliseconds = 1_000
@@ -357,7 +319,7 @@ import Testing
     "that allows itself more time than there is, is answered", arguments: ConfiguredLane.allCases)
   func endlessTime(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ _ in FakeMember.Answer(body: "theirs") }) { member in
-      try await Self.with(lane, leader: member.address) { node in
+      try await TwoShards.with(lane, leader: member.address) { node in
         for time in ["18446744073709551615", "9223372036854775807", "10000000000000"] {
           for (method, key) in [("GET", "adverb"), ("PUT", "adverb")] {
             let answer = try await node.ask(method, "/kv/\(key)?timeout_ms=\(time)")
@@ -373,7 +335,7 @@ import Testing
     "to where no connection can even be begun is answered 502",
     arguments: ConfiguredLane.allCases)
   func noRoute(lane: ConfiguredLane) async throws {
-    try await Self.with(lane, leader: "224.0.0.1:8080") { node in
+    try await TwoShards.with(lane, leader: "224.0.0.1:8080") { node in
       let client = try node.connect()
       for method in ["GET", "PUT", "GET"] {
         let answer = try await client.ask(method, "/kv/adverb")
@@ -390,7 +352,8 @@ import Testing
       return number == 0
         ? .silence : .bytes("HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad")
     }) { peer in
-      try await Self.with(.fast, leader: peer.address, { $0.limits.waitMilliseconds = 0 }) { node in
+      try await TwoShards.with(.fast, leader: peer.address, { $0.limits.waitMilliseconds = 0 }) {
+        node in
         let client = try node.connect()
         try client.send("GET", "/kv/adverb")
         try client.send("GET", "/kv/watermelon")
@@ -405,7 +368,7 @@ import Testing
     let (asked, isAsked) = AsyncStream<Void>.makeStream()
     try await RawPeer.with({ number, head in
       if head.hasPrefix("GET /status") {
-        let status = Self.status("leader").body
+        let status = TwoShards.status("leader").body
         return .bytes("HTTP/1.1 200 OK\r\nContent-Length: \(status.utf8.count)\r\n\r\n\(status)")
       }
       if head.contains("adverb") {
@@ -416,7 +379,7 @@ import Testing
         ? .bytes("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
         : .bytes("HTTP/1.1 400 B\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad")
     }) { peer in
-      try await Self.with(
+      try await TwoShards.with(
         .fast, leader: peer.address, { $0.limits.relayStallMilliseconds = 60_000 }
       ) { node in
         let (first, second) = (try node.connect(), try node.connect())
@@ -433,9 +396,9 @@ import Testing
     "is redirected to a leader that was promoted, once that was looked at",
     arguments: ConfiguredLane.allCases)
   func redirectedAnew(lane: ConfiguredLane) async throws {
-    try await FakeMember.with({ _ in Self.status("replica") }) { former in
-      try await FakeMember.with({ _ in Self.status("leader", epoch: 2) }) { leader in
-        try await Self.with(
+    try await FakeMember.with({ _ in TwoShards.status("replica") }) { former in
+      try await FakeMember.with({ _ in TwoShards.status("leader", epoch: 2) }) { leader in
+        try await TwoShards.with(
           lane, leader: former.address, replicas: [leader.address], { $0.routing = .redirect }
         ) { node in
           let wanted = "http://\(leader.address)/kv/adverb"
@@ -454,14 +417,14 @@ import Testing
   func redirectingPeer(lane: ConfiguredLane) async throws {
     try await FakeMember.with({ request in
       request.head.uri == "/status"
-        ? Self.status("replica")
+        ? TwoShards.status("replica")
         : FakeMember.Answer(status: 307, headers: [("Location", "http://127.0.0.1:1/")])
     }) { former in
       try await FakeMember.with({ request in
         request.head.uri == "/status"
-          ? Self.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
+          ? TwoShards.status("leader", epoch: 2) : FakeMember.Answer(body: "new")
       }) { leader in
-        try await Self.with(lane, leader: former.address, replicas: [leader.address]) { node in
+        try await TwoShards.with(lane, leader: former.address, replicas: [leader.address]) { node in
           try await #expect(node.ask("PUT", "/kv/adverb").text == "new")
           try await #expect(node.ask("GET", "/kv/adverb").text == "new")
         }
@@ -473,7 +436,7 @@ import Testing
     "of a node that divides the keys otherwise is refused, and nothing is done",
     arguments: ConfiguredLane.allCases)
   func otherDivision(lane: ConfiguredLane) async throws {
-    try await Self.with(lane, leader: Self.nobody) { node in
+    try await TwoShards.with(lane, leader: TwoShards.nobody) { node in
       for told in ["4 fnv1-64", "2 fnv1-64-mix", "2"] {
         for method in ["PUT", "GET"] {
           let answer = try await node.ask(
@@ -495,10 +458,10 @@ import Testing
     let size = Mutex(33 << 20)
     try await FakeMember.with({ request in
       request.head.uri == "/status"
-        ? Self.status("leader")
+        ? TwoShards.status("leader")
         : FakeMember.Answer(body: String(repeating: "v", count: size.withLock { $0 }))
     }) { member in
-      try await Self.with(lane, leader: member.address) { node in
+      try await TwoShards.with(lane, leader: member.address) { node in
         let client = try node.connect()
         try await #expect(client.ask("GET", "/kv/adverb").status == 502)
         size.withLock { $0 = 3 }
@@ -513,9 +476,10 @@ import Testing
   func silentReplica(lane: ConfiguredLane) async throws {
     try await RawPeer.with({ _, _ in .silence }) { replica in
       try await FakeMember.with({ request in
-        request.head.uri == "/status" ? Self.status("leader") : FakeMember.Answer(body: "leader")
+        request.head.uri == "/status"
+          ? TwoShards.status("leader") : FakeMember.Answer(body: "leader")
       }) { leader in
-        try await Self.with(
+        try await TwoShards.with(
           lane, leader: leader.address, replicas: [replica.address],
           {
             $0.readFrom = .replicas
@@ -538,7 +502,7 @@ import Testing
       return FakeMember.Answer(body: "late")
     }) { member in
       let node = try await RunningNode.start(lane) {
-        $0.map = try! Self.map(leader: member.address)
+        $0.map = try! TwoShards.map(leader: member.address)
         $0.shardCount = 2
       }
       let client = try node.connect()

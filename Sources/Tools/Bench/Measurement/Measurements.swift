@@ -40,6 +40,8 @@ package struct Measurements: Sendable {
   package var windowNanoseconds: UInt64 = 0
   /// When the last answer came, on the monotonic clock.
   package var lastAnswer: UInt64 = 0
+  /// How often another leader of a shard was found.
+  package var leaderMoves = 0
   package var gaveUp = false
   package var ranOutOfKeys = false
 

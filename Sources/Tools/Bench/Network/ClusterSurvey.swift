@@ -30,7 +30,7 @@ struct ClusterSurvey: Sendable {
     }
     let nodes = await describe(map, known: descriptions)
     let targets = try TargetMap(map, nodes, readFrom: readFrom, hasWrites: hasWrites)
-    return (nodes.filter { targets.nodes.contains($0.address) }, targets)
+    return (nodes.filter { targets.nodes.prefix(targets.usedCount).contains($0.address) }, targets)
   }
 
   /// Nil where the targets have none.

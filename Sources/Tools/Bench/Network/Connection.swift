@@ -40,9 +40,14 @@ final class Connection {
   private var first = 0
   private(set) var exchangeCount = 0
 
+  /// Made once it is needed.
+  private let isSpare: Bool
+
   init(
-    number: Int, node: Int, address: SocketAddress, text: RequestText, exchangesMax: Int
+    number: Int, node: Int, address: SocketAddress, text: RequestText, exchangesMax: Int,
+    isSpare: Bool
   ) {
+    self.isSpare = isSpare
     self.number = number
     self.node = node
     self.address = address
@@ -66,6 +71,9 @@ final class Connection {
     exchangeCount += 1
     return index
   }
+
+  /// Whether there is something to connect for.
+  var isWanted: Bool { !isSpare || exchangeCount > 0 }
 
   var oldest: Exchange? { exchangeCount > 0 ? exchanges[first] : nil }
 

@@ -9,7 +9,7 @@ package struct TargetMap: Sendable, Equatable {
   }
 
   package let mode: Mode
-  /// Every node that is sent requests.
+  /// Every node that is, or may be, sent requests.
   package private(set) var nodes: [NodeAddress] = []
   /// 1 where the keys' shards make no difference: the nodes that are known forward what is not theirs.
   package private(set) var shardCount = 1
@@ -20,6 +20,10 @@ package struct TargetMap: Sendable, Equatable {
   /// For each shard places in `nodes`, one at least.
   package private(set) var writers: [[Int]] = []
   package private(set) var readers: [[Int]] = []
+  /// For each shard the places of all nodes that could lead it; empty where nobody else does.
+  package private(set) var candidates: [[Int]] = []
+  /// So many of `nodes` are sent requests from the start on; the others may lead later.
+  package private(set) var usedCount = 0
   private var hash = ShardHash.fnv1
 
   /// Of nodes that have no configuration.
@@ -48,6 +52,7 @@ package struct TargetMap: Sendable, Equatable {
         try addShard(members, readFrom: readFrom, hasWrites: hasWrites)
       }
     }
+    usedCount = nodes.count
   }
 
   /// Of a configuration: each shard by its own nodes.
@@ -87,6 +92,11 @@ package struct TargetMap: Sendable, Equatable {
       case .any: readers.append(leaders + replicas.map { place(of: $0) })
       }
     }
+    usedCount = nodes.count
+    guard mode == .leaderFollower else { return }
+    candidates = map.shards.map { shard in
+      shard.nodes.compactMap(NodeAddress.parsed).map { place(of: $0) }
+    }
   }
 
   /// Of targets that take everything, and hand on what is another's.
@@ -100,6 +110,7 @@ package struct TargetMap: Sendable, Equatable {
     routesByKey = false
     // Keys that are stored together are of one shard, whoever takes them.
     for _ in 0..<shardCount { addEquals(descriptions.map(\.address)) }
+    usedCount = nodes.count
   }
 
   private static func mode(of descriptions: [NodeDescription]) throws(BenchError) -> Mode {

@@ -113,6 +113,10 @@ public struct TextReport {
         + FixedText.duration(Double(measured.failures.maximum))
     }
     add("failures", text)
+    if measured.leaderMoves > 0 {
+      let times = measured.leaderMoves == 1 ? "once" : "\(measured.leaderMoves) times"
+      add("leaders", "another node was found to lead a shard \(times), and asked from then on")
+    }
     if measured.absentReads > 0 {
       add("absent", "\(FixedText.count(measured.absentReads)) reads found no such key")
     }

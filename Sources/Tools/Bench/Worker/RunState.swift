@@ -13,6 +13,8 @@ final class RunState: Sendable {
   let progress: [Progress]
   let inserted: InsertedKeys
   let board: VersionBoard?
+  /// Nil where requests go where they went, whatever comes.
+  let leaders: ShardLeaders?
   /// Set to end the run early.
   let isStopping = Atomic(false)
   /// When the warm-up begins, on the monotonic clock; 0 until all threads have their connections.
@@ -20,7 +22,8 @@ final class RunState: Sendable {
   private let readyCount = Atomic(0)
   private let results = Mutex<[Result<Measurements, BenchError>]>([])
 
-  init(threads: Int, keys: UInt64, board: VersionBoard?) {
+  init(threads: Int, keys: UInt64, board: VersionBoard?, leaders: ShardLeaders?) {
+    self.leaders = leaders
     progress = (0..<threads).map { _ in Progress() }
     inserted = InsertedKeys(keys: keys)
     self.board = board

@@ -70,7 +70,8 @@ final class Worker {
         connections.append(
           Connection(
             number: connections.count, node: node, address: plan.addresses[node],
-            text: plan.texts[node], exchangesMax: plan.parameters.pipeline))
+            text: plan.texts[node], exchangesMax: plan.parameters.pipeline,
+            isSpare: node >= plan.targets.usedCount))
       }
     }
   }
@@ -108,7 +109,8 @@ final class Worker {
   func tick(_ now: UInt64) {
     for connection in connections {
       switch connection.state {
-      case .closed(let retryAt): if now >= retryAt { connect(connection, now) }
+      case .closed(let retryAt):
+        if now >= retryAt, connection.isWanted { connect(connection, now) }
       case .connecting(let deadline): if now >= deadline { cannotConnect(connection, now) }
       case .open:
         if let oldest = connection.oldest, oldest.sent > 0,
@@ -118,7 +120,7 @@ final class Worker {
         }
       }
     }
-    if !isReady, connections.allSatisfy(\.wasTried) {
+    if !isReady, connections.allSatisfy({ $0.wasTried || !$0.isWanted }) {
       isReady = true
       run.isReady()
     }

@@ -71,6 +71,7 @@ extension Worker {
 
   func fail(_ exchange: Exchange, _ kind: FailureKind, _ now: UInt64) {
     failed += 1
+    doubtLeader(exchange, kind)
     if exchange.kind.isWrite, exchange.sent > 0 { run.board?.writeFailed(exchange.key) }
     if exchange.kind == .insert { run.inserted.finish(exchange.key) }
     if exchange.isMeasured {

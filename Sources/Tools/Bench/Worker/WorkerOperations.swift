@@ -78,12 +78,30 @@ extension Worker {
 
   func node(for exchange: Exchange) -> Int {
     let targets = plan.targets
-    var shard = 0
-    if targets.routesByKey {
-      shard = plan.texts[0].withKey(exchange.key) { targets.shard(of: $0) }
-    }
+    let shard = shard(of: exchange)
+    if let leaders = run.leaders, isForLeader(exchange) { return leaders.leader(of: shard) }
     let places = exchange.kind.isWrite ? targets.writers[shard] : targets.readers[shard]
     return places[Int(random.below(UInt64(places.count)))]
+  }
+
+  private func shard(of exchange: Exchange) -> Int {
+    let targets = plan.targets
+    guard targets.routesByKey else { return 0 }
+    return plan.texts[0].withKey(exchange.key) { targets.shard(of: $0) }
+  }
+
+  private func isForLeader(_ exchange: Exchange) -> Bool {
+    exchange.kind.isWrite || plan.parameters.readFrom == .leader
+  }
+
+  /// A failure may say that another node leads by now.
+  func doubtLeader(_ exchange: Exchange, _ kind: FailureKind) {
+    guard let leaders = run.leaders, isForLeader(exchange) else { return }
+    switch kind {
+    case .connect, .lost, .timeout, .status(307), .status(403), .status(421):
+      leaders.doubt(shard(of: exchange))
+    default: break
+    }
   }
 
   /// Puts the request's bytes where they are sent from: this is where a read or a write begins.
