@@ -43,6 +43,12 @@ final class LeaderSearch: Sendable {
       ).whenComplete { [self] result in
         guard var claims = box.value else { return }
         let status = status(of: result, node, shard)
+        if status?.role == "leaderless" {
+          // Any of its nodes will do: the first that answers.
+          box.value = nil
+          cluster.note(leader: node, nil, of: shard)
+          return conclude(shard, node)
+        }
         claims.hear(node, status?.standing, isLeading: status?.role == "leader")
         box.value = claims.isEnough ? nil : claims
         if claims.isEnough { end(shard, claims.leader) }
@@ -64,8 +70,12 @@ final class LeaderSearch: Sendable {
 
   private func end(_ shard: Int, _ claim: LeaderClaims.Claim?) {
     if let claim { cluster.note(leader: claim.node, claim.standing, of: shard) }
+    conclude(shard, claim?.node)
+  }
+
+  private func conclude(_ shard: Int, _ node: NodeAddress?) {
     let waiting = searches.withLock { $0.removeValue(forKey: shard) } ?? []
-    for promise in waiting { promise.succeed(claim?.node) }
+    for promise in waiting { promise.succeed(node) }
   }
 }
 

@@ -25,7 +25,7 @@ struct DumpRun {
     }
     if let other = command.diff {
       var difference = LogDifference(
-        try cursor(places, command.paths[0]), try cursor(places(of: other), other),
+        try cursor(places, command.paths[0]), try cursor(try self.places(of: other), other),
         showsValues: command.values)
       return try difference.run()
     }
