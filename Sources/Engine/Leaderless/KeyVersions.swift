@@ -76,11 +76,18 @@ public struct KeyVersions: Hashable, Sendable {
   public var tag: UInt64 { Self.tag(of: all.map(\.dot)) }
 
   static func tag(of dots: [Dot]) -> UInt64 {
-    var sum: UInt64 = 0
-    for dot in dots { sum &+= mix(dot.origin &+ mix(dot.sequence)) }
+    let sum = dots.reduce(0) { $0 &+ term($1) }
     // 0 stands for no version.
     return sum == 0 ? 1 : sum
   }
+
+  /// The same of one alone.
+  public static func tag(of dot: Dot) -> UInt64 {
+    let sum = term(dot)
+    return sum == 0 ? 1 : sum
+  }
+
+  private static func term(_ dot: Dot) -> UInt64 { mix(dot.origin &+ mix(dot.sequence)) }
 
   private static func mix(_ number: UInt64) -> UInt64 {
     var x = number ^ 0x9e37_79b9_7f4a_7c15
@@ -157,23 +164,33 @@ public struct KeyVersions: Hashable, Sendable {
 
   public func encode(into bytes: inout [UInt8]) {
     bytes.reserveCapacity(bytes.count + encodedBytes)
+    for version in all {
+      version.value.withUnsafeBytes {
+        Self.encode(version.dot, version.clock, version.stamp, version.expiry, $0, into: &bytes)
+      }
+    }
+  }
+
+  /// Appends one version.
+  static func encode(
+    _ dot: Dot, _ clock: VersionVector, _ stamp: UInt64, _ expiry: UInt64?,
+    _ value: UnsafeRawBufferPointer, into bytes: inout [UInt8]
+  ) {
     func append(_ number: some FixedWidthInteger) {
       withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) }
     }
-    for version in all {
-      append(UInt32(version.value.count))
-      append(UInt16(version.clock.entries.count))
-      append(version.expiry == nil ? 0 : Self.expiryFlag)
-      append(version.dot.origin)
-      append(version.dot.sequence)
-      append(version.stamp)
-      if let expiry = version.expiry { append(expiry) }
-      for entry in version.clock.entries {
-        append(entry.origin)
-        append(entry.sequence)
-      }
-      bytes.append(contentsOf: version.value)
+    append(UInt32(value.count))
+    append(UInt16(clock.entries.count))
+    append(expiry == nil ? 0 : Self.expiryFlag)
+    append(dot.origin)
+    append(dot.sequence)
+    append(stamp)
+    if let expiry { append(expiry) }
+    for entry in clock.entries {
+      append(entry.origin)
+      append(entry.sequence)
     }
+    bytes.append(contentsOf: value)
   }
 
   /// Reads what `encode` writes, from another node as well.
@@ -206,6 +223,38 @@ public struct KeyVersionCursor {
     public let value: UnsafeRawBufferPointer
 
     public var clock: VersionVector { VersionVector(record: entries) }
+
+    /// What whoever has seen it knows, where it is the only one.
+    public var knowledge: VersionVector {
+      var all = clock
+      all.add(dot)
+      return all
+    }
+
+    private var entryCount: Int { entries.count / ClockEntry.encodedBytes }
+
+    /// Whether that write is this one, or replaced by it.
+    @inline(__always)
+    func covers(_ other: Dot) -> Bool {
+      if other == dot { return true }
+      let span = entries.bytes
+      for index in 0..<entryCount {
+        let entry = ClockEntry(in: span, at: index)
+        if entry.origin == other.origin { return entry.sequence >= other.sequence }
+      }
+      return false
+    }
+
+    /// Whether it has replaced what is behind that.
+    @inline(__always)
+    func isAhead(of applied: VersionVector) -> Bool {
+      let span = entries.bytes
+      for index in 0..<entryCount {
+        let entry = ClockEntry(in: span, at: index)
+        if entry.origin != dot.origin, applied[entry.origin] < entry.sequence { return true }
+      }
+      return false
+    }
 
     public func isHidden(at now: UInt64) -> Bool { expiry.map { $0 <= now } ?? false }
   }

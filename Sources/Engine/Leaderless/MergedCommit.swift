@@ -164,18 +164,22 @@ extension CommitterWork {
           let key = UnsafeRawBufferPointer(rebasing: records[record.key])
           let hash = request.kind == .batch ? index.hasher(key) : request.hash
           let dot = Dot(origin: merged.origin, sequence: sequence)
-          let isThere = MergedState.isVisible(index, key, hash, at: now)
+          var isThere = false
+          var hasOthers = true
           if record.type == .put {
-            writer.put(
+            let effect = writer.put(
               key, hash, dot, plan.clock, stamp: plan.stamp,
               expiry: record.metadata.expiryMilliseconds,
-              UnsafeRawBufferPointer(rebasing: records[record.value]))
+              UnsafeRawBufferPointer(rebasing: records[record.value]), now: now)
+            (isThere, hasOthers) = (effect.wasVisible, effect.leavesOthers)
           } else {
+            isThere = MergedState.isVisible(index, key, hash, at: now)
             writer.delete(key, hash, dot, plan.clock)
           }
           submission.requests[item.request].stamp = plan.stamp
           submission.requests[item.request].clock = Self.knowledge(
-            behind: plan.clock, dot, MergedState.versions(index, key, hash))
+            behind: plan.clock, dot,
+            hasOthers ? MergedState.versions(index, key, hash) : KeyVersions())
           submission.requests[item.request].outcome =
             switch request.kind {
             case .put: isThere ? .replaced : .created

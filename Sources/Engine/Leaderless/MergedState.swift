@@ -218,11 +218,53 @@ public final class MergedState: Sendable {
       }
     }
 
+    /// What a write has met.
+    struct Effect {
+      /// The key had a value that was not hidden.
+      var wasVisible = false
+      /// Something is left beside it.
+      var leavesOthers = false
+    }
+
     /// Takes a write of a value in.
+    ///
+    /// - Parameter now: when it is judged what was hidden.
+    @discardableResult
     mutating func put(
       _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ dot: Dot, _ clock: VersionVector,
+      stamp: UInt64, expiry: UInt64?, _ value: UnsafeRawBufferPointer, now: UInt64 = 0
+    ) -> Effect {
+      var effect = Effect()
+      // The one that has replaced all that is there, as nearly always.
+      var isLast = memory.deletions.isEmpty && memory.expiring.isEmpty
+      let applied = memory.applied
+      _ = index.read(key, hash) { view in
+        var cursor = KeyVersionCursor(view.value)
+        while let version = cursor.next() {
+          if !version.isHidden(at: now) { effect.wasVisible = true }
+          isLast =
+            isLast && clock.covers(version.dot) && !version.covers(dot)
+            && !version.isAhead(of: applied)
+        }
+      }
+      guard isLast, expiry == nil || !isAhead(clock, of: dot) else {
+        effect.leavesOthers = putBeside(key, hash, dot, clock, stamp: stamp, expiry: expiry, value)
+        return effect
+      }
+      memory.scratch.removeAll(keepingCapacity: true)
+      KeyVersions.encode(dot, clock, stamp, expiry, value, into: &memory.scratch)
+      _ = memory.scratch.withUnsafeBytes {
+        index.put(key, $0, hash, version: KeyVersions.tag(of: dot), expiry: expiry)
+      }
+      if memory.scratch.capacity > 1 << 20 { memory.scratch = [] }
+      return effect
+    }
+
+    /// - Returns: whether anything is left beside it.
+    private mutating func putBeside(
+      _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ dot: Dot, _ clock: VersionVector,
       stamp: UInt64, expiry: UInt64?, _ value: UnsafeRawBufferPointer
-    ) {
+    ) -> Bool {
       let before = MergedState.versions(index, key, hash)
       let version = KeyVersion(
         dot: dot, clock: clock, stamp: stamp, expiry: expiry, value: Array(value))
@@ -237,6 +279,7 @@ public final class MergedState: Sendable {
       }
       if versions != before { store(key, hash, versions) }
       remember(key, of: before.all + [version], besides: versions)
+      return versions.all.contains { $0.dot != dot }
     }
 
     /// What those knew that are not left is remembered, as far as it may still come.

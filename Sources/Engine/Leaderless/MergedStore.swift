@@ -30,7 +30,8 @@ public final class MergedStore: Sendable {
   public let report: MergedReport
   let options: StoreOptions
   private let copies: Mutex<[UInt64: Store]>
-  private let lock: DirectoryLock
+  /// Nil once it is closed.
+  private let lock: Mutex<DirectoryLock?>
   private let sealed: SealedSignal
   private weak let observer: (any CommitterObserver)?
   private let making: Mutex<MergedSnapshots?> = Mutex(nil)
@@ -197,7 +198,7 @@ public final class MergedStore: Sendable {
     self.copies = Mutex(copies)
     self.report = report
     self.options = options
-    self.lock = lock
+    self.lock = Mutex(lock)
     self.sealed = sealed
     self.observer = observer
   }
@@ -240,6 +241,9 @@ public final class MergedStore: Sendable {
     var options = options
     options.isCopy = true
     let sealed = sealed
+    guard let lock = lock.withLock({ $0 }) else {
+      throw .stopped(because: .setting("the directory was given up"))
+    }
     return try Store.open(
       options, merged: MergedLog(state: state, origin: origin), base: base, lock: lock,
       index: Index(hash: options.hash, shardCount: options.shardCount), observer: observer,
@@ -297,6 +301,8 @@ public final class MergedStore: Sendable {
     for log in logs {
       do { try log.close() } catch { if first == nil { first = error } }
     }
+    // Whoever comes next may have the directory, whoever looks at the state still.
+    lock.withLock { $0 = nil }
     if let first { throw first }
   }
 }

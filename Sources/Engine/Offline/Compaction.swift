@@ -25,10 +25,10 @@ package struct Compaction {
     _ directory: String, hash: ShardHash = .fnv1, node: UInt64, pace: Pace,
     fileSystem: any FileSystem = SystemFileSystem(), clock: LogClock = .system
   ) throws(WALError) -> OfflineReport {
+    try OriginNote.refuse(directory, fileSystem)
     guard try hasData(directory, fileSystem) else {
       throw .setting("\(directory): no data here. Name a data directory: it has wal/ or snapshots/")
     }
-    try OriginNote.refuse(directory, fileSystem)
     let lock = try DirectoryLock(directory, fileSystem: fileSystem)
     let compaction = Compaction(
       directory: directory, fileSystem: fileSystem, clock: clock, pace: pace, node: node,

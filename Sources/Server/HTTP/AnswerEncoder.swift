@@ -1,3 +1,4 @@
+import Engine
 import NIOCore
 import NIOHTTP1
 
@@ -23,7 +24,9 @@ package struct AnswerEncoder {
   }
 
   /// What a head has at most beside the shared lines and the rare fields.
-  private static let ownBytesMax = 512
+  private static let ownBytesMax = 768
+  /// Each takes 37 bytes at most.
+  fileprivate static let shortContextMax = 6
 
   /// Writes the answer's head; `bodyBytes` are to follow, unless the request was for the head only.
   package func writeHead(_ answer: Answer, bodyBytes: Int, into buffer: inout ByteBuffer) {
@@ -54,6 +57,11 @@ package struct AnswerEncoder {
           EntityTag(version: answer.tagVersion ?? version, epoch: epoch).write(into: &output)
           output.append("\r\n")
         }
+      }
+      if let context = answer.shortContext {
+        output.append("X-KV-Context: ")
+        context.write(into: &output)
+        output.append("\r\n")
       }
       // The rare fields come before the last line.
       if !answer.hasRareFields { writeEnd(answer, into: &output) }
@@ -96,6 +104,9 @@ package struct AnswerEncoder {
         fields.append(("ETag", tag.description))
       }
     }
+    if let context = answer.shortContext {
+      fields.append((LoopState.contextField, "\(context)"))
+    }
     if let next { fields.append(("X-KV-Next", next)) }
     fields += rareFields(answer).map { ($0.name, $0.value) }
     if answer.namesKeepAlive { fields.append(("Connection", "keep-alive")) }
@@ -108,7 +119,7 @@ package struct AnswerEncoder {
 
   private func rareFields(_ answer: Answer) -> [(name: String, value: String)] {
     var fields: [(name: String, value: String)] = []
-    if let context = answer.context { fields.append((LoopState.contextField, "\(context)")) }
+    if let context = answer.longContext { fields.append((LoopState.contextField, "\(context)")) }
     if let allow = answer.allow { fields.append(("Allow", "\(allow)")) }
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
     if let epoch = answer.epoch { fields.append(("X-KV-Epoch", epoch.text)) }
@@ -119,7 +130,32 @@ package struct AnswerEncoder {
 }
 
 extension Answer {
+  /// A context that there is room for among the usual fields.
+  fileprivate var shortContext: VersionVector? {
+    context.flatMap { $0.entries.count <= AnswerEncoder.shortContextMax ? $0 : nil }
+  }
+
+  fileprivate var longContext: VersionVector? {
+    context.flatMap { $0.entries.count > AnswerEncoder.shortContextMax ? $0 : nil }
+  }
+
   fileprivate var hasRareFields: Bool {
-    context != nil || allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil || isAwaited
+    longContext != nil || allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil || isAwaited
+  }
+}
+
+extension VersionVector {
+  /// As `description` has it.
+  func write(into output: inout ByteOutput) {
+    for (index, entry) in entries.enumerated() {
+      if index > 0 { output.append(UInt8(ascii: ",")) }
+      var shift: UInt64 = 64
+      while shift > 0 {
+        shift -= 4
+        output.append(HexDigit.lower(UInt8(entry.origin >> shift & 15)))
+      }
+      output.append(UInt8(ascii: ":"))
+      DecimalText.write(entry.sequence, into: &output)
+    }
   }
 }

@@ -10,6 +10,7 @@ extension LoopState {
 
   /// As `read`, of what the logs come to together.
   func read(_ route: Route, _ key: UnsafeRawBufferPointer, of merged: MergedStore) -> ReadAnswer {
+    if gathered == nil, route == .restGet, let answer = readOnly(key, of: merged) { return answer }
     var versions = gathered?[Array(key)] ?? merged.state.versions(of: key)
     versions.hide(at: store.nowMilliseconds)
     guard let newest = versions.newest else {
@@ -45,6 +46,26 @@ extension LoopState {
       }
     }
     return ReadAnswer(answer: answer)
+  }
+
+  /// The same of a key that has one value, as nearly always; nil where that is not so.
+  private func readOnly(
+    _ key: UnsafeRawBufferPointer, of merged: MergedStore
+  ) -> ReadAnswer? {
+    var answer: Answer?
+    let now = store.nowMilliseconds
+    _ = store.index.read(key, store.index.hasher(key)) { view in
+      var cursor = KeyVersionCursor(view.value)
+      guard view.large == nil, let only = cursor.next(), cursor.isAtEnd, !only.isHidden(at: now)
+      else { return }
+      var found = Answer(.ok, .bytes, version: only.stamp)
+      found.tagEpoch = Self.mergedEpoch
+      found.tagVersion = KeyVersions.tag(of: only.dot)
+      found.context = only.knowledge
+      body.writeBytes(only.value)
+      answer = found
+    }
+    return answer.map { ReadAnswer(answer: $0) }
   }
 
   private func writeSiblings(_ versions: KeyVersions) {

@@ -100,7 +100,7 @@ struct LeaderlessSet: Sendable {
   private static func sorted(_ text: String) -> String { String(text.sorted()) }
 
   static func within(
-    _ seconds: Int = 20, _ what: String, _ isSo: @escaping @Sendable () throws -> Bool
+    _ what: String, seconds: Int = 20, _ isSo: @escaping @Sendable () throws -> Bool
   ) async throws {
     try await Threads.runOne {
       let deadline = ContinuousClock.now + .seconds(seconds)

@@ -84,7 +84,8 @@ struct SnapshotFormatTests {
   func laterVersion() {
     let header = fixture.header()
     #expect(throws: SnapshotViolation.version(2)) { try parse(changed(header, at: 8, UInt16(2))) }
-    #expect(throws: SnapshotViolation.flags) { try parse(changed(header, at: 10, UInt16(1))) }
+    #expect(throws: SnapshotViolation.flags) { try parse(changed(header, at: 10, UInt16(2))) }
+    #expect(throws: SnapshotViolation.flags) { try parse(changed(header, at: 10, UInt16(3))) }
     #expect(throws: SnapshotViolation.hash(3)) { try parse(changed(header, at: 32, UInt32(3))) }
     // And does so of a file, without calling it damaged.
     fixture.disk.put("/data/snapshots/a.snap", changed(header, at: 8, UInt16(2)))
