@@ -75,7 +75,7 @@ extension KVClient {
         step = judge(outcome, target, &progress)
       }
       switch step {
-      case .deliver: return try outcome.get()
+      case .deliver: return await placed(try outcome.get(), call)
       case .fail(let error): throw error
       case .goOn: continue
       case .pause(let time):
@@ -86,6 +86,33 @@ extension KVClient {
         }
       }
     }
+  }
+
+  /// An answer to a session, with the shard that it is of.
+  ///
+  /// A shard that is divided goes on in new epochs, one for each part, and a client that does not know of it yet would
+  /// take what it has read of one part for what the others have to have. So the configuration is asked for where
+  /// an answer is of a later epoch than any before it.
+  private func placed(_ answered: Answered, _ call: Call) async -> Answered {
+    guard call.needsRoutes, case .key(let key) = call.place,
+      let tag = answered.answer.etag.flatMap({ VersionTag($0) })
+    else { return answered }
+    var answered = answered
+    // Another call may have learned of it meanwhile.
+    place(&answered, key)
+    let isLater = epochs.withLock {
+      $0.isLater(tag.epoch, shard: answered.shard, of: answered.shardCount)
+    }
+    guard isLater else { return answered }
+    await refreshConfiguration()
+    place(&answered, key)
+    epochs.withLock { $0.note(tag.epoch, shard: answered.shard, of: answered.shardCount) }
+    return answered
+  }
+
+  private func place(_ answered: inout Answered, _ key: [UInt8]) {
+    let (shard, count) = state.withLock { ($0.shard(of: key), $0.shards.count) }
+    (answered.shard, answered.shardCount) = (shard, count)
   }
 
   // MARK: - One attempt

@@ -65,7 +65,7 @@ extension KVClient {
     }
   }
 
-  private func refreshConfiguration() async {
+  func refreshConfiguration() async {
     let (version, nodes) = state.withLock { ($0.version, $0.someNodes(3, .now())) }
     var asked = nodes
     if let seed = seeds.randomElement(), !asked.contains(seed) { asked.append(seed) }

@@ -28,6 +28,8 @@ public final class KVClient: Sendable {
   let pool: KVPool
   let state = Mutex(RoutingState())
   let refresh = Mutex(RefreshTimes())
+  /// By shard: what sessions were answered in.
+  let epochs = Mutex(SeenEpochs())
   let configurations: SingleFlight<Int, ConfigurationSource.Beginning>
   let searches: SingleFlight<SearchKey, LeaderSearch.Outcome>
 

@@ -71,7 +71,7 @@ extension KVSession.Seen {
 package struct VersionTag: Comparable {
   /// Without quotes.
   package let text: String
-  private let epoch: UInt64
+  let epoch: UInt64
   private let version: UInt64
 
   /// - Returns: nil when that is none of a node of Shiplog.
@@ -104,5 +104,25 @@ package struct VersionTag: Comparable {
 
   package static func == (a: VersionTag, b: VersionTag) -> Bool {
     (a.epoch, a.version) == (b.epoch, b.version)
+  }
+}
+
+/// The latest epoch of each shard that a client has seen in an entity tag.
+struct SeenEpochs {
+  private var shardCount = 0
+  private var epochs: [Int: UInt64] = [:]
+
+  /// Whether that is later than what was seen of the shard. The first is not, and is noted.
+  mutating func isLater(_ epoch: UInt64, shard: Int, of count: Int) -> Bool {
+    guard count == shardCount, let known = epochs[shard] else {
+      note(epoch, shard: shard, of: count)
+      return false
+    }
+    return known < epoch
+  }
+
+  mutating func note(_ epoch: UInt64, shard: Int, of count: Int) {
+    if count != shardCount { (shardCount, epochs) = (count, [:]) }
+    epochs[shard] = max(epochs[shard] ?? 0, epoch)
   }
 }

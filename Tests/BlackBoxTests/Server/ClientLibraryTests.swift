@@ -205,5 +205,94 @@ extension NodeProcessTests {
       await client.close()
       for node in nodes[..<2] { try await node.stop() }
     }
+
+    private static func address(_ address: LoopbackAddress) -> NodeAddress {
+      NodeAddress(host: address.ip, port: address.port)
+    }
+
+    /// Requests that the nodes have handed on.
+    private static func forwarded(_ addresses: [LoopbackAddress]) async throws -> Int {
+      try await Threads.runOne {
+        try addresses.reduce(0) { sum, address in
+          let text = try HTTPConnection(to: address).exchange(
+            HTTPRequest(method: "GET", target: "/metrics")
+          ).text
+          let line = text.split(separator: "\n").first {
+            $0.hasPrefix("shiplog_forwarded_requests_total ")
+          }
+          return sum + (line.flatMap { Int($0.split(separator: " ")[1]) } ?? 0)
+        }
+      }
+    }
+
+    @Test("a configuration that is pushed is learned, and another replica is read from then on")
+    func pushed() async throws {
+      let cluster = ShardCluster(in: directory, [2, 1])
+      let nodes = try await cluster.startAll(
+        try cluster.file(ShardCluster.json(1, cluster.shards)))
+      let client = KVClient(
+        seeds: [Self.address(cluster.shards[1][0])], readFrom: .replicas, timeout: .seconds(60))
+      let session = KVSession()
+      let keys = (0..<100).map { "k\($0)" }
+      for key in keys { try await client.put(key, "1", session: session) }
+      // Both shards have one replica each now.
+      let more = LoopbackAddress.fresh()
+      let shards = [cluster.shards[0], cluster.shards[1] + [more]]
+      let json = ShardCluster.json(2, shards)
+      let push = try await cluster.push(json, at: cluster.shards[0][0])
+      #expect(push.status == 0, "\(push.errors)")
+      let added = try await cluster.start(more, try cluster.file(json))
+      try await ReplicaSet.catchUp(nodes[1], [added])
+      let deadline = ContinuousClock.now + .seconds(40)
+      while (try await client.topology().version ?? 0) < 2 {
+        try #require(ContinuousClock.now < deadline)
+        _ = try await client.get(keys[0])
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      for key in keys { try await client.put(key, "2", session: session) }
+      for key in keys {
+        #expect(try await client.get(key, session: session)?.text == "2", "\(key)")
+      }
+      #expect(try await client.topology().shards[1].nodes.contains(Self.address(more)))
+      #expect(try await Self.forwarded(shards.flatMap(\.self)) == 0)
+      await client.close()
+      for node in nodes + [added] { try await node.stop() }
+    }
+
+    @Test("a doubling of the shards is learned: nothing is lost, and requests go to the new shards")
+    func doubled() async throws {
+      let cluster = ShardCluster(in: directory, [2, 2])
+      let old = try await cluster.startAll(
+        try cluster.file(ShardCluster.json(1, cluster.shards)))
+      for shard in 0..<2 { try await ReplicaSet.awaitStreaming(old[shard], count: 1) }
+      let client = KVClient(seeds: [Self.address(cluster.shards[0][0])], timeout: .seconds(60))
+      let session = KVSession()
+      let keys = (0..<200).map { "k\($0)" }
+      for key in keys { try await client.put(key, "1", session: session) }
+      for shard in 0..<2 { try await ReplicaSet.catchUp(old[shard], [old[2 + shard]]) }
+      for node in old { try await node.stop() }
+      // Each replica leads the half of its shard's keys: shard j of 4 was shard j mod 2.
+      let shards = [0, 1].map { [cluster.shards[$0][0]] } + [0, 1].map { [cluster.shards[$0][1]] }
+      let file = try cluster.file(ShardCluster.json(2, shards))
+      // A write that begins while nobody is there.
+      let waiting = Task { try await client.put("while", "nobody is there", session: session) }
+      var new: [ServedNode] = []
+      for shard in shards { new.append(try await cluster.start(shard[0], file)) }
+      _ = try await waiting.value
+      for key in keys {
+        #expect(try await client.get(key, session: session)?.text == "1", "\(key)")
+      }
+      let topology = try await client.topology()
+      #expect(topology.shards.map(\.leader) == shards.map { Self.address($0[0]) })
+      // From here on it knows who has which key.
+      let before = try await Self.forwarded(shards.flatMap(\.self))
+      for key in keys { try await client.put(key, "2", session: session) }
+      let values = try await client.getMany(keys.map { Array($0.utf8) }, session: session)
+      #expect(values.allSatisfy { $0?.text == "2" })
+      #expect(try await client.get("while", session: session)?.text == "nobody is there")
+      #expect(try await Self.forwarded(shards.flatMap(\.self)) == before)
+      await client.close()
+      for node in new { try await node.stop() }
+    }
   }
 }
