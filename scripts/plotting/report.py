@@ -71,8 +71,8 @@ def lines_of(run):
     if stale["checked"]:
         lines.append(f"  stale reads {stale['stale']:,} of {stale['reads']:,} ({stale['percent']:.3f} %); "
                      f"{stale['concurrent']:,} more overlapped a write")
-        if stale.get("siblings"):
-            lines.append(f"  siblings: {stale['siblings']:,} reads found more than one version")
+    if statistics.get("siblings"):
+        lines.append(f"  siblings: {statistics['siblings']:,} reads found more than one version")
     interval = run.summary("read_write_intervals")
     if interval:
         lines.append(f"  read-write intervals: median {duration(interval['percentiles']['p50'])}, "
