@@ -6,7 +6,10 @@ SECONDS ?= 20
 # For `make run`: flags of `kv serve` for every node, as ARGS="--sync interval:100".
 ARGS ?=
 
-.PHONY: run run-one run-w5r1 run-w1r5 run-w3r3 build test test-setup fuzz bench cost network-faults format lint setup
+# For `make matrix`: flags of scripts/run-all-tests. RUNS= is 30 s a run.
+RUNS ?= --quick
+
+.PHONY: run run-one run-w5r1 run-w1r5 run-w3r3 build test test-setup fuzz bench matrix cost network-faults format lint setup
 
 # Four shards, each a leader and a replica: 127.0.0.2:8080 and so on; their data is below ./data. Ctrl-C
 # stops them. `scripts/populate` puts keys into them.
@@ -45,6 +48,13 @@ fuzz: setup
 bench: setup
 	$(SWIFT) build $(RELEASE) --product log-benchmark
 	.build/release/log-benchmark .
+
+# Five nodes in four configurations at four parts of writes, no read of which may be stale, and pictures of it:
+# results/plots/report.html.
+matrix: setup
+	$(SWIFT) build $(RELEASE) --product kv
+	scripts/run-all-tests $(RUNS); code=$$?; \
+	  scripts/plot-results results/*.json --out results/plots && exit $$code
 
 # Instructions and allocations a request, by valgrind.
 cost: setup

@@ -112,7 +112,9 @@ let package = Package(
       dependencies: [
         "Server", "Client", "Engine", "WAL", "LanePair", "SimulatedDisk", "TemporaryFiles", logging,
       ] + nio),
-    .testTarget(name: "ClientTests", dependencies: ["Client"]),
+    .testTarget(
+      name: "ClientTests",
+      dependencies: ["Client", .product(name: "NIOEmbedded", package: "swift-nio")]),
     .testTarget(name: "KVClientTests", dependencies: ["KVClient", "Sharding"] + nio),
     .testTarget(name: "BenchTests", dependencies: ["Bench", "Client", "Sharding"] + nio),
     .testTarget(name: "CrashTests", dependencies: ["WAL", "SimulatedDisk"]),

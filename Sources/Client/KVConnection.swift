@@ -29,7 +29,8 @@ public final class KVConnection: Sendable {
 
   /// Fails with whatever NIO says.
   static func open(
-    _ address: NodeAddress, on eventLoop: any EventLoop, deadline: NIODeadline, answerBytesMax: Int
+    _ address: NodeAddress, on eventLoop: any EventLoop, deadline: NIODeadline, answerBytesMax: Int,
+    linkDelay: TimeAmount = .zero
   ) -> EventLoopFuture<KVConnection> {
     // Bounded, because NIO adds it to a later time.
     let left = min(deadline - .now(), .hours(24))
@@ -42,6 +43,7 @@ public final class KVConnection: Sendable {
         channel.eventLoop.makeCompletedFuture {
           let exchanges = ExchangeHandler(answerBytesMax: answerBytesMax)
           let pipeline = channel.pipeline.syncOperations
+          try pipeline.addLinkDelay(linkDelay)
           try pipeline.addHandler(ArrivalHandler(exchanges))
           // What is sent has been validated.
           try pipeline.addHTTPClientHandlers(enableOutboundHeaderValidation: false)

@@ -13,6 +13,8 @@ public struct KVLimits: Hashable, Sendable {
   public var answerBytesMax: Int
   /// How long a connection may take to be made; nil: until its request's deadline.
   public var connectTimeout: TimeAmount?
+  /// What is sent, and what comes, goes on that much later: the latency of a network, for tests.
+  package var linkDelay = TimeAmount.zero
 
   public init(
     connectionsPerNodeMax: Int = 16, waitingPerNodeMax: Int = 1_024,

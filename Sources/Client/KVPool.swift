@@ -110,7 +110,7 @@ public final class KVPool: Sendable {
     let latest = limits.connectTimeout.map { .now() + $0 } ?? pooled.deadline
     KVConnection.open(
       pooled.address, on: pooled.eventLoop, deadline: min(pooled.deadline, latest),
-      answerBytesMax: limits.answerBytesMax
+      answerBytesMax: limits.answerBytesMax, linkDelay: limits.linkDelay
     ).whenComplete { result in
       switch result {
       case .success(let connection):

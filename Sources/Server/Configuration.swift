@@ -61,6 +61,9 @@ public struct Configuration: Sendable {
   public var readQuorum = 1
   /// Reads also show what is not confirmed yet, which a failover may take back.
   public var showsUnconfirmed = false
+  /// For tests: what passes between this node and others, over connections that this one has made, takes
+  /// so long on its way, as over a network with that latency.
+  public var peerDelayMilliseconds = 0
   public var limits = Limits()
   public var shardName = "default"
   public var shardIndex: UInt32 = 0

@@ -45,7 +45,8 @@ public final class Node: Sendable {
     let listener = try await listen(configuration, progress, onFailure)
     do {
       try await prepare(listener.port)
-      let forwarder = Forwarder(address: configuration.address)
+      let forwarder = Forwarder(
+        address: configuration.address, linkDelay: configuration.linkDelay)
       let life: any NodeLifetime
       if configuration.isLeaderless {
         life = try LeaderlessLife(configuration, listener, progress, logger: logger) {

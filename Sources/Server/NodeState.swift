@@ -89,7 +89,7 @@ final class NodeState: Sendable {
   ) {
     self.merged = merged
     self.peers = peers
-    let forwarder = forwarder ?? Forwarder(address: address)
+    let forwarder = forwarder ?? Forwarder(address: address, linkDelay: configuration.linkDelay)
     self.forwarder = forwarder
     let cluster = configuration.map.map { Cluster($0, shard: Int(configuration.shardIndex)) }
     self.cluster = cluster

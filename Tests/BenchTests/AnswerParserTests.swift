@@ -32,24 +32,29 @@ struct AnswerParserTests {
   }
 
   private func answer(
-    _ status: Int, version: UInt64 = 0, epoch: UInt64 = 0, closes: Bool = false
+    _ status: Int, version: UInt64 = 0, epoch: UInt64 = 0, context: String = "",
+    closes: Bool = false
   ) -> AnswerParser.Answer {
     var answer = AnswerParser.Answer()
+    answer.context = ContextVector(context)!
     (answer.status, answer.version, answer.epoch, answer.closes) = (status, version, epoch, closes)
     return answer
   }
 
+  private static let context = "00000000000000aa:7,ffffffffffffffff:18446744073709551615"
   private static let stream =
     "HTTP/1.1 200 OK\r\nContent-Length: 11\r\nContent-Type: text/plain\r\nX-KV-Version: 42\r\n"
     + "ETag: \"42.3-00000000000000aa\"\r\n\r\nhello\r\n\r\nHT"
     + "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nx-kv-version:7\r\n\r\n"
     + "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n"
     + "5;name=value\r\nhello\r\nA\r\n0123\r\n6789\r\n0\r\nTrailer: x\r\n\r\n"
+    + "HTTP/1.1 300 Multiple Choices\r\nX-KV-Context: \(context)\r\nContent-Length: 2\r\n\r\n{}"
     + "HTTP/1.1 503 Too Busy\r\nCONTENT-LENGTH:0\r\nConnection: Close\r\nETag: W/\"abc\"\r\n\r\n"
 
   private var expected: [AnswerParser.Answer] {
     [
       answer(200, version: 42, epoch: 3), answer(204, version: 7), answer(404),
+      answer(300, context: Self.context),
       answer(503, closes: true),
     ]
   }
@@ -84,6 +89,7 @@ struct AnswerParserTests {
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
       "HTTP/1.1 200 OK\r\nX-KV-Version: new\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nX-KV-Context: new\r\n\r\n",
       String(repeating: "x", count: AnswerParser.headBytesMax + 2),
     ])
   func malformed(text: String) {

@@ -111,6 +111,80 @@ struct BenchRunTests {
     #expect(measured.staleReads == 0)
   }
 
+  @Test("Of a leaderless set stale answers are reported exactly, and siblings apart")
+  func leaderlessStaleness() async throws {
+    struct Key {
+      /// Of each of the two nodes, the number of its newest write; and those of the write before.
+      var seen = [UInt64](repeating: 0, count: 2)
+      var before = [UInt64](repeating: 0, count: 2)
+    }
+    struct Store {
+      var keys: [String: Key] = [:]
+      var last: UInt64 = 0
+      var (reads, stale, siblings): (UInt64, UInt64, UInt64) = (0, 0, 0)
+    }
+    let store = Locked(Store())
+    func node(_ number: Int) async throws -> FakeNode {
+      try await FakeNode(role: "leaderless") { request in
+        store.mutex.withLock { store in
+          var key = store.keys[request.key] ?? Key()
+          func context(_ seen: [UInt64]) -> String {
+            seen.enumerated().filter { $0.element > 0 }
+              .map { "000000000000000\($0.offset):\($0.element)" }.joined(separator: ",")
+          }
+          if request.isWrite {
+            store.last += 1
+            key.before = key.seen
+            key.seen[number] = store.last
+            store.keys[request.key] = key
+            // Versions say nothing here.
+            return .init(version: 1, context: context(key.seen))
+          }
+          store.reads += 1
+          guard key.seen != [0, 0] else { return .init(status: 404, version: nil) }
+          if store.reads.isMultiple(of: 5) {
+            store.siblings += 1
+            return .init(status: 300, version: 1, context: context(key.seen))
+          }
+          guard store.reads.isMultiple(of: 7) else {
+            return .init(version: 1, context: context(key.seen))
+          }
+          store.stale += 1
+          return key.before == [0, 0]
+            ? .init(status: 404, version: nil) : .init(version: 1, context: context(key.before))
+        }
+      }
+    }
+    let nodes = [try await node(0), try await node(1)]
+    defer { for node in nodes { node.die() } }
+    var parameters = parameters(nodes[0], writeRatio: 0.3, operations: 2_000)
+    parameters.targets = nodes.map(\.address)
+    parameters.checksStaleness = true
+    let result = try await run(parameters)
+    let known = store.mutex.withLock { $0 }
+    #expect(result.targets.mode == .leaderless && result.measured.failed == 0)
+    #expect(nodes.allSatisfy { $0.count > 500 })
+    #expect(result.measured.judgedReads == known.reads)
+    #expect(result.measured.staleReads == known.stale && known.stale > 100)
+    #expect(result.measured.siblingReads == known.siblings && known.siblings > 150)
+    #expect(result.measured.concurrentReads == 0)
+  }
+
+  @Test("Siblings are no answer of a leader, and a leaderless set's answers need their contexts")
+  func missingContexts() async throws {
+    for (role, kind) in [("leader", FailureKind.status(300)), ("leaderless", .unversioned)] {
+      let node = try await FakeNode(role: role) { request in
+        .init(status: request.isWrite ? 200 : 300)
+      }
+      defer { node.die() }
+      var parameters = parameters(node, writeRatio: 0.5, operations: 40)
+      parameters.checksStaleness = true
+      let measured = try await run(parameters).measured
+      #expect(measured.failureCounts[kind] ?? 0 > 5, "\(measured.failureCounts)")
+      #expect(measured.siblingReads == 0 && measured.reads.count == 0)
+    }
+  }
+
   @Test("An answer without a version is a failure where staleness is asked for")
   func withoutVersions() async throws {
     let node = try await FakeNode { _ in .init(version: nil) }

@@ -24,6 +24,8 @@ final class FakeNode: Sendable {
     var status = 200
     var version: UInt64? = 1
     var epoch = 1
+    /// What a node of a leaderless set says.
+    var context: String?
     var body = ""
     var delay = TimeAmount.zero
     /// The connection is closed in place of an answer.
@@ -167,6 +169,7 @@ final class FakeNode: Sendable {
         head += "X-KV-Version: \(version)\r\n"
         head += "ETag: \"\(version).\(answer.epoch)-00000000000000aa\"\r\n"
       }
+      if let context = answer.context { head += "X-KV-Context: \(context)\r\n" }
       if answer.closes { head += "Connection: close\r\n" }
       channel.writeAndFlush(ByteBuffer(string: head + "\r\n" + answer.body), promise: nil)
       if answer.closes { channel.close(promise: nil) }

@@ -24,6 +24,7 @@ struct ReportTests {
     measured.intervals.record(500_000_000)
     (measured.inTimeReads, measured.inTimeWrites) = (10, 1)
     (measured.judgedReads, measured.staleReads, measured.concurrentReads) = (10, 1, 2)
+    measured.siblingReads = 3
     measured.failures.record(5_000_000)
     measured.failureCounts = [.status(503): 1]
     measured.windowNanoseconds = 2_000_000_000
@@ -45,6 +46,7 @@ struct ReportTests {
     #expect(
       lines.contains(
         "stale reads 1 of 10 (10.000 %); apart from them 2 that a write of the key overlapped"))
+    #expect(lines.contains("siblings 3 reads found more than one version"))
     #expect(lines.contains { $0.hasPrefix("read-write intervals 1 reads") })
     #expect(lines.contains { $0.hasPrefix("client 100 µs of processor time a request") })
   }
@@ -79,6 +81,7 @@ struct ReportTests {
     #expect(stale["stale"] as? Int == 1 && stale["concurrent"] as? Int == 2)
     #expect(stale["percent"] as? Double == 10)
     let statistics = try #require(object["statistics"] as? [String: Any])
+    #expect(statistics["siblings"] as? Int == 3)
     let summary = try #require(statistics["reads"] as? [String: Any])
     #expect(summary["count"] as? Int == 10 && summary["max"] as? Double == 0.01)
     let buckets = try #require(summary["buckets"] as? [[Double]])

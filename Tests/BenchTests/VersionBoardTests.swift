@@ -64,6 +64,42 @@ struct VersionBoardTests {
     #expect(board.judge(0, since: board.readBegan(0), order: order(3, epoch: 2)) == .fresh)
   }
 
+  @Test(
+    "Of a leaderless set a read is stale that has not seen what was acknowledged before it began")
+  func contexts() throws {
+    let (a, b) = ("00000000000000aa", "00000000000000bb")
+    let board = try VersionBoard(keys: 2, judgesContexts: true)
+    func acknowledge(_ text: String) throws {
+      board.writeBegan(0)
+      board.writeAcknowledged(
+        0, order: VersionBoard.presence, context: try #require(ContextVector(text)), now: 1)
+    }
+    func judge(_ text: String, _ mark: VersionBoard.Mark) throws -> VersionBoard.Verdict {
+      board.judge(
+        0, since: mark, order: VersionBoard.presence, context: try #require(ContextVector(text)))
+    }
+    // Two nodes, of which neither has seen the other's write.
+    try acknowledge("\(b):4")
+    try acknowledge("\(a):7")
+    let mark = board.readBegan(0)
+    #expect(try judge("\(a):7,\(b):4", mark) == .fresh)
+    #expect(try judge("\(a):9,\(b):4,00000000000000cc:1", mark) == .fresh)
+    for text in ["\(a):7", "\(b):9", "\(a):6,\(b):4", "\(a):7,\(b):3", "", "00000000000000cc:9"] {
+      #expect(try judge(text, mark) == .stale, "\(text)")
+    }
+    #expect(board.judge(0, since: mark, order: 0) == .stale)
+    // What is acknowledged meanwhile does not make it stale.
+    try acknowledge("\(a):8,\(b):4")
+    #expect(try judge("\(a):7,\(b):4", mark) == .concurrent)
+    #expect(try judge("\(a):7,\(b):4", board.readBegan(0)) == .stale)
+    // Another key has nothing to do with it.
+    #expect(board.judge(1, since: board.readBegan(1), order: 0) == .fresh)
+    board.keyIsPresent(1)
+    #expect(board.judge(1, since: board.readBegan(1), order: 0) == .stale)
+    #expect(
+      board.judge(1, since: board.readBegan(1), order: VersionBoard.presence) == .fresh)
+  }
+
   @Test("Intervals count from the latest acknowledged write of that key")
   func intervals() throws {
     let board = try VersionBoard(keys: 2)

@@ -13,11 +13,12 @@ def drawn(runs, parameter, other):
     if parameter:
         plots.append((f"By {parameter}", f"by-{parameter}", figures.sweep(runs, parameter, other)))
     plots += [
+        ("All runs", "matrix", figures.matrix(runs)),
         ("Comparison", "comparison", figures.comparison(runs)),
         ("Throughput over time", "throughput", figures.throughput(runs)),
         ("Read-write intervals", "intervals", figures.intervals(runs)),
     ]
-    plots += [(f"Latency: {run.name}", f"latency-{run.name}", figures.latency(run)) for run in runs]
+    plots += [(f"Latency and read-write intervals: {run.name}", f"latency-{run.name}", figures.latency(run)) for run in runs]
     return [plot for plot in plots if plot[2]]
 
 

@@ -5,7 +5,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
-from .results import duration  # noqa: E402
+from .results import colours, configurations, duration, is_matrix  # noqa: E402
 
 PERCENTILES = [("P50", "p50"), ("P95", "p95"), ("P99", "p99")]
 COMPARED = ["p50", "p95", "p99", "p99.9"]
@@ -60,27 +60,30 @@ def cumulated(summary):
 
 
 def latency(run):
-    """Histogram and cumulative distribution of each kind of requests of one run."""
-    kinds = run.kinds
-    if not kinds:
+    """Histogram and cumulative distribution of each kind of requests of one run, and of its read-write intervals."""
+    shown = [(kind, f"% of {kind}", f"% of {kind} not slower", "latency") for kind in run.kinds]
+    if not shown:
         return None
-    figure, grid = plt.subplots(len(kinds), 2, figsize=(10, 0.5 + 2.9 * len(kinds)), squeeze=False)
-    for row, kind in zip(grid, kinds):
+    if run.summary("read_write_intervals"):
+        shown.append(("read_write_intervals", "% of reads", "% of reads not later",
+                      "from the latest acknowledged write of the key to the read"))
+    figure, grid = plt.subplots(len(shown), 2, figsize=(10, 0.5 + 2.9 * len(shown)), squeeze=False)
+    for row, (kind, part, share, label) in zip(grid, shown):
         summary = run.summary(kind)
-        histogram(row[0], run, kind, summary)
-        cumulative(row[1], run, kind, summary)
+        histogram(row[0], run, kind.replace("_", "-", 1).replace("_", " "), part, summary)
+        cumulative(row[1], run, share, summary)
         low, high = max(1e-7, summary["min"]) * 0.8, summary["max"] * 1.25
         for axes in row:
             axes.set_xscale("log")
             axes.set_xlim(low, high)
             seconds_axis(axes.xaxis, low, high)
-            axes.set_xlabel("latency")
+            axes.set_xlabel(label)
     figure.suptitle(f"{run.name}: {run.load}", fontsize=12, x=0.01, ha="left")
     figure.tight_layout()
     return figure
 
 
-def histogram(axes, run, kind, summary):
+def histogram(axes, run, title, label, summary):
     low = max(1e-7, summary["min"])
     edges = [max(low * 0.95, bucket[0]) for bucket in summary["buckets"]]
     widths = [max(0, bucket[1] - edge) for bucket, edge in zip(summary["buckets"], edges)]
@@ -88,17 +91,17 @@ def histogram(axes, run, kind, summary):
     axes.bar(edges, parts, widths, align="edge", color=run.colour, linewidth=0)
     # Room for the legend.
     axes.set_ylim(0, max(parts) * 1.2)
-    axes.set_ylabel(f"% of {kind}")
-    axes.set_title(f"{kind}: {summary['count']:,}, mean {duration(summary['mean'])}, "
+    axes.set_ylabel(label)
+    axes.set_title(f"{title}: {summary['count']:,}, mean {duration(summary['mean'])}, "
                    f"max {duration(summary['max'])}", loc="left")
     mark_percentiles(axes, summary, loc="upper center", ncol=3, columnspacing=1, handlelength=1.5,
                      frameon=True, framealpha=1, edgecolor="none", borderpad=0.1)
 
 
-def cumulative(axes, run, kind, summary):
+def cumulative(axes, run, label, summary):
     axes.plot(*cumulated(summary), color=run.colour, linewidth=1.8)
     axes.set_ylim(0, 101)
-    axes.set_ylabel(f"% of {kind} not slower")
+    axes.set_ylabel(label)
     axes.set_title("cumulative", loc="left")
     mark_percentiles(axes, summary, loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
@@ -210,12 +213,67 @@ def comparison(runs):
     for kind in kinds:
         percentile_rows(grid.pop(0), runs, rows, kind)
     bars(grid.pop(0), runs, rows, [run.throughput for run in runs],
-         "Throughput, requests answered a second", lambda value: f"{value:,.0f}")
+         "Throughput, requests answered a second", [f"{run.throughput:,.0f}" for run in runs])
     if judged:
         bars(grid.pop(0), runs, rows, [run.stale["percent"] for run in runs],
-             "Stale reads, % of those that were judged", lambda value: f"{value:.3g} %")
+             "Stale reads, % of those that were judged",
+             [f"{run.stale['stale']:,} of {run.stale['reads']:,}" if run.stale["checked"] else "not judged"
+              for run in runs])
     figure.tight_layout()
     return figure
+
+
+def matrix(runs):
+    """P99, throughput and stale reads: a group of bars for each part of writes, a bar for each configuration."""
+    if not is_matrix(runs):
+        return None
+    figure, grid = plt.subplots(2, 2, figsize=(12, 7.6))
+    grid = list(grid.flat)
+    for kind in ("reads", "writes"):
+        axes = grid.pop(0)
+        grouped(axes, runs, lambda run: run.summary(kind) and run.summary(kind)["percentiles"]["p99"] * 1_000,
+                lambda value: f"{value:.1f}" if value < 100 else f"{value:,.0f}")
+        axes.set_title(f"P99 latency of {kind}, ms", loc="left")
+    axes = grid.pop(0)
+    grouped(axes, runs, lambda run: run.throughput, lambda value: f"{value / 1_000:.1f}k" if value >= 1_000 else f"{value:.0f}")
+    axes.set_title("Throughput, requests answered a second", loc="left")
+    axes = grid.pop(0)
+    grouped(axes, runs, lambda run: run.stale["percent"] if run.stale["checked"] else None,
+            lambda value: f"{value:.2g}")
+    if not any(run.stale["stale"] for run in runs):
+        axes.set_ylim(0, 1)
+    judged = sum(run.stale["reads"] for run in runs)
+    axes.set_title(f"Stale reads, % ({sum(run.stale['stale'] for run in runs):,} of {judged:,} that were judged)", loc="left")
+    order = configurations(runs)
+    bars = [plt.Rectangle((0, 0), 1, 1, color=shade) for shade in colours(len(order))]
+    names = [next(run.configuration for run in runs if run.quorums == each) for each in order]
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
+    figure.legend(bars, names, loc="upper left", ncol=len(order), bbox_to_anchor=(0.005, 1), fontsize=10)
+    return figure
+
+
+def grouped(axes, runs, value, text):
+    """value(run) is None where there is nothing to show."""
+    ratios = sorted({run.writes for run in runs})
+    order = configurations(runs)
+    shades = colours(len(order))
+    width = 0.84 / len(order)
+    highest = 0
+    for run in runs:
+        found = value(run)
+        if found is None:
+            continue
+        highest = max(highest, found)
+        place = order.index(run.quorums)
+        drawn = axes.bar(ratios.index(run.writes) + (place - (len(order) - 1) / 2) * width, found, width * 0.92,
+                         color=shades[place])
+        axes.bar_label(drawn, [text(found)], padding=2, fontsize=7)
+    axes.set_xticks(range(len(ratios)), [f"{ratio:g} % writes" for ratio in ratios])
+    axes.set_ylim(0, highest * 1.12 or 1)
+    axes.grid(axis="x", visible=False)
+    count_axis(axes.yaxis)
+    if highest < 10:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def percentile_rows(axes, runs, rows, kind):
@@ -238,10 +296,10 @@ def percentile_rows(axes, runs, rows, kind):
     name_rows(axes, runs, rows)
 
 
-def bars(axes, runs, rows, values, title, text):
+def bars(axes, runs, rows, values, title, labels):
     drawn = axes.barh(rows, values, color=[run.colour for run in runs], height=0.6)
-    axes.bar_label(drawn, [text(value) for value in values], padding=4, fontsize=9)
-    axes.set_xlim(0, max(values) * 1.15 or 1)
+    axes.bar_label(drawn, labels, padding=4, fontsize=9)
+    axes.set_xlim(0, max(values) * 1.25 or 1)
     count_axis(axes.xaxis)
     if max(values) < 10:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

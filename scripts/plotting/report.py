@@ -9,11 +9,42 @@ from .results import KINDS, duration
 COLUMNS = ["p50", "p95", "p99", "p99.9"]
 
 
+# More than that are counted.
+TARGETS_MAX = 2
+
+
+def named_targets(targets):
+    if len(targets) <= TARGETS_MAX:
+        return ", ".join(f"{t['address']} ({t['role']}, {t['version']})" for t in targets)
+    roles = [t["role"] for t in targets]
+    kinds = [f"{roles.count(role)} {role}" for role in dict.fromkeys(roles)]
+    versions = ", ".join(dict.fromkeys(t["version"] for t in targets))
+    return f"{targets[0]['address']} … {targets[-1]['address']} ({', '.join(kinds)}; {versions})"
+
+
+def table(runs):
+    """A line a run."""
+    width = max(len(run.name) for run in runs) + 2
+    heads = ["reads/s", "writes/s", "P50 reads", "P99 reads", "P50 writes", "P99 writes", "stale", "of them", "failures"]
+    lines = [" " * width + "".join(f"{head:>12}" for head in heads)]
+    for run in runs:
+        rates = run.statistics["throughput"]
+        cells = [f"{rates['reads']:,.0f}", f"{rates['writes']:,.0f}"]
+        for kind in ("reads", "writes"):
+            summary = run.summary(kind)
+            cells += [duration(summary["percentiles"][name]) if summary else "–" for name in ("p50", "p99")]
+        stale = run.stale
+        cells += [f"{stale['stale']:,}", f"{stale['percent']:.3f} %"] if stale["checked"] else ["–", "–"]
+        cells.append(f"{run.statistics['failures']:,}")
+        lines.append(f"{run.name:{width}}" + "".join(f"{cell:>12}" for cell in cells))
+    return lines
+
+
 def lines_of(run):
     statistics = run.statistics
     rates = statistics["throughput"]
     started = datetime.datetime.fromtimestamp(run.data["started"], datetime.timezone.utc)
-    targets = ", ".join(f"{t['address']} ({t['role']}, {t['version']})" for t in run.data["targets"])
+    targets = named_targets(run.data["targets"])
     lines = [
         f"{run.name}: {run.load}",
         f"  {targets}; {run.parameters['distribution']} keys, values of "
@@ -40,6 +71,8 @@ def lines_of(run):
     if stale["checked"]:
         lines.append(f"  stale reads {stale['stale']:,} of {stale['reads']:,} ({stale['percent']:.3f} %); "
                      f"{stale['concurrent']:,} more overlapped a write")
+    if statistics.get("siblings"):
+        lines.append(f"  siblings: {statistics['siblings']:,} reads found more than one version")
     interval = run.summary("read_write_intervals")
     if interval:
         lines.append(f"  read-write intervals: median {duration(interval['percentiles']['p50'])}, "
@@ -51,7 +84,10 @@ def lines_of(run):
 
 
 def summary(runs):
-    return "\n\n".join("\n".join(lines_of(run)) for run in runs) + "\n"
+    parts = [lines_of(run) for run in runs]
+    if len(runs) > 1:
+        parts.insert(0, table(runs))
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
 def page(runs, figures):

@@ -49,6 +49,23 @@ class Run:
         return self.data["stale_reads"]
 
     @property
+    def quorums(self):
+        """Mode, W and R: None where the run did not say them."""
+        p = self.parameters
+        return (self.data["mode"], p["w"], p.get("r", 0)) if p["w"] and p.get("r", 0) else None
+
+    @property
+    def configuration(self):
+        """The quorums, for people."""
+        mode, write, read = self.quorums
+        return f"{mode} W{write}R{read}"
+
+    @property
+    def writes(self):
+        """In percent, of what was asked for."""
+        return self.parameters["mix"]["updates"] * 100
+
+    @property
     def load(self):
         """What the run was, in a few words."""
         p = self.parameters
@@ -67,16 +84,51 @@ def load(paths, group=None):
     group: the parameter whose value makes a group; None for no groups.
     """
     runs = [Run(path) for path in paths]
+    check_names(runs)
+    if not group and is_matrix(runs):
+        return arranged(runs)
     values = [run.parameters[group] if group else run.name for run in runs]
     shades = colours(len(set(values)))
     order = sorted(set(values)) if group else list(dict.fromkeys(values))
     for run, value in zip(runs, values):
         run.colour = shades[order.index(value)]
+    return runs
+
+
+def check_names(runs):
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
             raise Unusable(f"two results are named {name}: name files differently")
-    return runs
+
+
+def is_matrix(runs):
+    """Whether they are of several configurations, or parts of writes, and each of one of its own."""
+    places = [(run.quorums, run.writes) for run in runs if run.parameters["workload"] == "write-ratio" and run.quorums]
+    return len(runs) > 1 and len(places) == len(runs) == len(set(places))
+
+
+def configurations(runs):
+    """Those of a matrix, in order: leaderless ones behind the others, more written to first."""
+    return sorted({run.quorums for run in runs}, key=lambda each: (each[0] == "leaderless", -each[1], each[2]))
+
+
+def arranged(runs):
+    """A matrix in its order: a hue for each configuration, the darker the more is written."""
+    order = configurations(runs)
+    hues = colours(len(order))
+    ratios = sorted({run.writes for run in runs})
+    for run in runs:
+        # From half white to the whole colour.
+        strength = 1 if len(ratios) == 1 else 0.5 + 0.5 * ratios.index(run.writes) / (len(ratios) - 1)
+        run.colour = mixed(hues[order.index(run.quorums)], strength)
+    return sorted(runs, key=lambda run: (order.index(run.quorums), run.writes))
+
+
+def mixed(colour, strength):
+    """With white, where the strength is below 1."""
+    parts = [int(colour[index:index + 2], 16) for index in (1, 3, 5)]
+    return "#%02x%02x%02x" % tuple(round(255 - (255 - part) * strength) for part in parts)
 
 
 def colours(count):

@@ -20,8 +20,8 @@ final class LeaderlessLife: NodeLifetime {
   private let progress: StartProgress
   private let logger: Logger
   private let open: @Sendable () async throws -> NodeState
-  private let pool = KVPool(limits: KVLimits(connectionsPerNodeMax: 4))
-  private let acknowledgementPool = KVPool(limits: KVLimits(connectionsPerNodeMax: 2))
+  private let pool: KVPool
+  private let acknowledgementPool: KVPool
   private let current = Mutex<NodeState?>(nil)
 
   init(
@@ -33,6 +33,8 @@ final class LeaderlessLife: NodeLifetime {
     self.progress = progress
     self.logger = logger
     self.open = open
+    pool = .ofNode(connectionsPerNodeMax: 4, configuration.linkDelay)
+    acknowledgementPool = .ofNode(connectionsPerNodeMax: 2, configuration.linkDelay)
   }
 
   var state: NodeState? { current.withLock { $0 } }

@@ -42,6 +42,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private let ended: @Sendable (Ending) -> Void
   private let caughtUp: @Sendable () -> Void
   private let promised: Epoch?
+  private let linkDelay: TimeAmount
   private let latest: Mutex<FollowerReport>
 
   private var state: FollowerState
@@ -82,6 +83,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     self.ended = ended
     caughtUp = { [weak node] in node?.noteRecovered() }
     self.promised = promised
+    linkDelay = node.configuration.linkDelay
     let applied = store.feed.end
     state = FollowerState(
       applied: applied, origin: store.origin, now: Self.now, jitter: .random(in: 0 ... .max))
@@ -188,12 +190,14 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private func connect(_ request: StreamRequest) {
     stream = FrameStream()
     refusal = nil
+    let linkDelay = linkDelay
     let bootstrap = ClientBootstrap(group: loop)
       .connectTimeout(.seconds(Self.connectSeconds))
       .channelOption(.autoRead, value: false)
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addLinkDelay(linkDelay, awaitsReads: true)
           try channel.pipeline.syncOperations.addHTTPClientHandlers()
           try channel.pipeline.syncOperations.addHandler(FollowerHandler(self))
         }

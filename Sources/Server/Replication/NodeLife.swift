@@ -84,8 +84,8 @@ final class NodeLife: Sendable {
     self.logger = logger
     self.onFailure = onFailure
     self.open = open
-    pool = KVPool(limits: KVLimits(connectionsPerNodeMax: 4))
-    acknowledgementPool = KVPool(limits: KVLimits(connectionsPerNodeMax: 1))
+    pool = .ofNode(connectionsPerNodeMax: 4, configuration.linkDelay)
+    acknowledgementPool = .ofNode(connectionsPerNodeMax: 1, configuration.linkDelay)
     guard configuration.role == .leader || configuration.leaderAddress != nil else {
       throw NodeError.leaderUnknown(address: configuration.address)
     }

@@ -18,11 +18,13 @@ final class Forwarder: Sendable {
   private let address: String
   let pool: KVPool
   /// For what this node asks by itself: no client's requests are in its way.
-  let ownPool = KVPool(limits: KVLimits(connectionsPerNodeMax: 8))
+  let ownPool: KVPool
 
-  init(address: String) {
+  /// - Parameter linkDelay: what anything takes on its way to another node, or from there; for tests.
+  init(address: String, linkDelay: TimeAmount = .zero) {
     self.address = address
-    pool = KVPool(limits: KVLimits(connectionsPerNodeMax: 64))
+    pool = .ofNode(connectionsPerNodeMax: 64, linkDelay)
+    ownPool = .ofNode(connectionsPerNodeMax: 8, linkDelay)
   }
 
   /// Ends what is under way where that comes to an end in time; the rest ends by its own deadlines.

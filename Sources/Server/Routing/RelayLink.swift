@@ -112,6 +112,7 @@ final class RelayLink: ChannelInboundHandler {
 
   func connect() {
     let handler = NIOLoopBound(self, eventLoop: eventLoop)
+    let linkDelay = relays.loop.node.configuration.linkDelay
     let bootstrap = ClientBootstrap(group: eventLoop)
       .connectTimeout(.seconds(Self.connectSeconds))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -119,6 +120,7 @@ final class RelayLink: ChannelInboundHandler {
       .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 64 << 10))
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addLinkDelay(linkDelay)
           try channel.pipeline.syncOperations.addHandler(handler.value)
         }
       }

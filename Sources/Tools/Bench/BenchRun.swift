@@ -32,10 +32,6 @@ public struct BenchRun: Sendable {
     defer { pool.close() }
     let (descriptions, targets) = try await ClusterSurvey(parameters, pool).take()
     if parameters.checksStaleness {
-      guard targets.mode != .leaderless else {
-        throw .unsupported(
-          "--stale-check: staleness of a leaderless set is judged by clocks: not supported yet")
-      }
       guard parameters.mix.hasReads, parameters.mix.hasWrites else {
         throw .unusable("--stale-check needs reads and writes in the mix")
       }
@@ -46,7 +42,7 @@ public struct BenchRun: Sendable {
         "\(parameters.connections) connections to each of \(targets.usedCount) nodes are too many "
           + "for the limit of \(descriptorsMax) descriptors: raise it (ulimit -n)")
     }
-    let board = try makeBoard()
+    let board = try makeBoard(targets)
     let loader = KeyLoader(parameters, targets, show)
     let loading = try await loader.load()
     if loading != nil, let board {
@@ -56,10 +52,12 @@ public struct BenchRun: Sendable {
   }
 
   /// Only a mix of reads and writes has versions and intervals to be compared.
-  private func makeBoard() throws(BenchError) -> VersionBoard? {
+  private func makeBoard(_ targets: TargetMap) throws(BenchError) -> VersionBoard? {
     guard parameters.mix.hasReads, parameters.mix.hasWrites else { return nil }
     let added = parameters.mix.inserts > 0 ? InsertedKeys.countMax : 0
-    return try VersionBoard(keys: parameters.keys + added)
+    return try VersionBoard(
+      keys: parameters.keys + added,
+      judgesContexts: targets.mode == .leaderless && parameters.checksStaleness)
   }
 
   private func measure(

@@ -58,6 +58,8 @@ struct KeyLoader {
       guard let node = targets.writers[targets.shard(of: key)].first else { return true }
       do throws(KVClientError) {
         if try await clients[node].get(key) == nil { return false }
+      } catch .refused(_, status: 300, _) {
+        // Siblings: it is there more than once.
       } catch {
         throw .target("cannot look whether the keys are there: \(error)")
       }

@@ -94,6 +94,12 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "A connection on which nothing happens is closed after that many seconds.")
   var idleSeconds = Limits().idleSeconds
 
+  @Option(
+    help: ArgumentHelp(
+      "A test setting, the same for all nodes: what they send each other takes that long on its way, up to \(Self.peerDelayMax).",
+      valueName: "milliseconds"))
+  var peerDelayMs = 0
+
   @Option(help: "trace, debug, info, notice, warning, error, critical.")
   var logLevel = LogLevel(level: .info)
 
@@ -103,12 +109,17 @@ struct ServeCommand: AsyncParsableCommand {
   @Flag(help: "Stop, as at SIGTERM, when standard input ends: for what starts nodes, and may die.")
   var stopWithInput = false
 
+  private static let peerDelayMax = 10_000
+
   func validate() throws {
     if let threads, !(1...1_024).contains(threads) {
       throw ValidationError("--threads must be from 1 to 1024")
     }
     if let maxLag, !(1...86_400).contains(maxLag) {
       throw ValidationError("--max-lag must be from 1 to 86400 seconds")
+    }
+    guard (0...Self.peerDelayMax).contains(peerDelayMs) else {
+      throw ValidationError("--peer-delay-ms must be from 0 to \(Self.peerDelayMax)")
     }
     guard (1...86_400).contains(idleSeconds) else {
       throw ValidationError("--idle-seconds must be from 1 to 86400")
@@ -144,6 +155,9 @@ struct ServeCommand: AsyncParsableCommand {
       logger.notice("a flag says what this node is: NODE_TYPE and FOLLOWER_URLS are passed over")
     }
     if let remark = chosen?.remark { logger.notice("\(remark)") }
+    if peerDelayMs > 0 {
+      logger.warning("other nodes seem \(peerDelayMs) ms away: --peer-delay-ms is for tests")
+    }
     let keeper = try chosen.map {
       try ConfigurationKeeper(
         $0.map, address: configuration.address, dataDirectory: configuration.dataDirectory,
@@ -271,6 +285,7 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.nodeID = environment["NODE_ID"]
     configuration.limits.valueBytesMax = maxValueBytes.bytes
     configuration.limits.idleSeconds = idleSeconds
+    configuration.peerDelayMilliseconds = peerDelayMs
     node?.apply(to: &configuration)
     try follow.apply(to: &configuration, isConfigured: node != nil)
     if role != nil { configuration.name = environment["NODE_ID"] }

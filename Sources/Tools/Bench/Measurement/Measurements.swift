@@ -21,6 +21,8 @@ package struct Measurements: Sendable {
   package var inTimeScans: UInt64 = 0
   /// Reads that found no such key.
   package var absentReads: UInt64 = 0
+  /// Reads that found versions of which none replaces the others.
+  package var siblingReads: UInt64 = 0
   /// Reads that were judged; of those, the ones that were stale, and the ones that a write overlapped.
   package var judgedReads: UInt64 = 0
   package var staleReads: UInt64 = 0
@@ -72,6 +74,7 @@ package struct Measurements: Sendable {
     inTimeWrites += other.inTimeWrites
     inTimeScans += other.inTimeScans
     absentReads += other.absentReads
+    siblingReads += other.siblingReads
     judgedReads += other.judgedReads
     staleReads += other.staleReads
     concurrentReads += other.concurrentReads

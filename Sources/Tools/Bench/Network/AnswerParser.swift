@@ -7,6 +7,8 @@ package struct AnswerParser: Sendable {
     package var version: UInt64 = 0
     /// Of the entity tag `"VERSION.EPOCH-NODE"`; 0 where it is absent, or another's.
     package var epoch: UInt64 = 0
+    /// `X-KV-Context`, of a leaderless set; empty where it is absent.
+    package var context = ContextVector()
     /// Nothing follows on this connection.
     package var closes = false
 
@@ -230,6 +232,11 @@ package struct AnswerParser: Sendable {
         Self.skipBlanks(bytes, &position)
         guard let version = Self.number(bytes, &position) else { return false }
         answer.version = version
+      } else if Self.hasName("x-kv-context:", bytes, position) {
+        position += 13
+        Self.skipBlanks(bytes, &position)
+        guard let context = ContextVector(bytes, &position) else { return false }
+        answer.context = context
       }
     default: break
     }

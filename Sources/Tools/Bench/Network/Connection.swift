@@ -58,6 +58,7 @@ final class Connection {
 
   deinit {
     if descriptor >= 0 { close(descriptor) }
+    while exchangeCount > 0 { _ = removeFirst() }
     exchanges.deallocate()
   }
 
@@ -79,7 +80,7 @@ final class Connection {
 
   func removeFirst() -> Exchange {
     precondition(exchangeCount > 0)
-    let exchange = exchanges[first]
+    let exchange = (exchanges + first).move()
     first = first + 1 == exchangesMax ? 0 : first + 1
     exchangeCount -= 1
     return exchange

@@ -102,6 +102,7 @@ public struct JSONReport {
     object.add("failures", measured.failed)
     object.add("never_sent", measured.unsent)
     object.add("absent_reads", measured.absentReads)
+    object.add("siblings", measured.siblingReads)
     let rates = result.throughput
     var throughput = JSONObject()
     throughput.add("total", rates.reads + rates.writes + rates.scans)

@@ -120,6 +120,9 @@ public struct TextReport {
     if measured.absentReads > 0 {
       add("absent", "\(FixedText.count(measured.absentReads)) reads found no such key")
     }
+    if measured.siblingReads > 0 {
+      add("siblings", "\(FixedText.count(measured.siblingReads)) reads found more than one version")
+    }
     if measured.unsent > 0 {
       add(
         "never sent",

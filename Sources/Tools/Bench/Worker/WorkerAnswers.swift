@@ -4,22 +4,23 @@ extension Worker {
     _ exchange: Exchange, _ answer: AnswerParser.Answer, _ now: UInt64
   ) {
     lastSign = now
-    let isRight =
-      exchange.kind.isJudged
-      ? answer.status == 200 || answer.status == 404 : answer.status / 100 == 2
-    guard isRight else { return fail(exchange, .status(answer.status), now) }
+    guard isRight(answer.status, for: exchange.kind) else {
+      return fail(exchange, .status(answer.status), now)
+    }
     let isAbsent = answer.status == 404
-    if plan.parameters.checksStaleness, exchange.kind != .scan, !isAbsent, answer.version == 0 {
+    if plan.parameters.checksStaleness, exchange.kind != .scan, !isAbsent,
+      isLeaderless ? answer.context.isEmpty : answer.version == 0
+    {
       return fail(exchange, .unversioned, now)
     }
     answered += 1
-    let order = VersionBoard.order(version: answer.version, epoch: answer.epoch)
+    let order = isAbsent ? 0 : order(of: answer)
     if exchange.kind.isWrite {
-      run.board?.writeAcknowledged(exchange.key, order: order, now: now)
+      run.board?.writeAcknowledged(exchange.key, order: order, context: answer.context, now: now)
       if exchange.kind == .insert { run.inserted.finish(exchange.key) }
     }
     if exchange.isMeasured {
-      record(exchange, isAbsent: isAbsent, order: order, now)
+      record(exchange, answer, order: order, now)
     }
     if exchange.kind == .modifyRead {
       var write = exchange
@@ -32,8 +33,28 @@ extension Worker {
     }
   }
 
+  private var isLeaderless: Bool { plan.targets.mode == .leaderless }
+
+  /// A read may find nothing, and in a leaderless set siblings.
+  private func isRight(_ status: Int, for kind: Exchange.Kind) -> Bool {
+    switch status {
+    case 404: kind.isJudged
+    case 300: kind.isJudged && isLeaderless
+    default: kind.isJudged ? status == 200 : status / 100 == 2
+    }
+  }
+
+  private func order(of answer: AnswerParser.Answer) -> UInt64 {
+    isLeaderless
+      ? VersionBoard.presence
+      : VersionBoard.order(version: answer.version, epoch: answer.epoch)
+  }
+
+  /// - Parameter order: of the answer's version; 0 for an absent key.
   @inline(__always)
-  func record(_ exchange: Exchange, isAbsent: Bool, order: UInt64, _ now: UInt64) {
+  func record(
+    _ exchange: Exchange, _ answer: AnswerParser.Answer, order: UInt64, _ now: UInt64
+  ) {
     let latency = now > exchange.intended ? now - exchange.intended : 0
     let isInTime: UInt64 = now <= end ? 1 : 0
     measured.lastAnswer = max(measured.lastAnswer, now)
@@ -45,10 +66,13 @@ extension Worker {
       measured.inTimeReads += isInTime
       measured.clientReads[client].record(latency)
       measured.timeline.record(.read, at: time, latency: latency)
-      if isAbsent { measured.absentReads += 1 }
+      if answer.status == 404 { measured.absentReads += 1 }
+      if answer.status == 300 { measured.siblingReads += 1 }
       if plan.parameters.checksStaleness, let board = run.board {
         measured.judgedReads += 1
-        switch board.judge(exchange.key, since: exchange.mark, order: isAbsent ? 0 : order) {
+        let verdict = board.judge(
+          exchange.key, since: exchange.mark, order: order, context: answer.context)
+        switch verdict {
         case .fresh: break
         case .concurrent: measured.concurrentReads += 1
         case .stale: measured.staleReads += 1

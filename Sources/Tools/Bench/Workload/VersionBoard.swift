@@ -9,6 +9,9 @@ import Synchronization
 /// What is known of each key: the newest version that was acknowledged, which writes are under way, and
 /// when the last one was acknowledged. Judges what reads return by that.
 ///
+/// In a leaderless set versions have no order: there it is contexts that are judged, and all that the order
+/// tells is whether a key is there.
+///
 /// `@unchecked Sendable`: the cells are atomics in memory that lives as long as the board.
 package final class VersionBoard: @unchecked Sendable {
   /// All zeros is a key of which nothing is known.
@@ -23,6 +26,7 @@ package final class VersionBoard: @unchecked Sendable {
   package struct Mark: Sendable {
     var acknowledged: UInt64 = 0
     var writes: UInt64 = 0
+    var context = ContextVector()
 
     package init() {}
   }
@@ -38,9 +42,13 @@ package final class VersionBoard: @unchecked Sendable {
 
   private let cells: UnsafeMutablePointer<Cell>
   private let bytes: Int
+  private let contexts: ContextBoard?
 
-  /// Memory is taken when a key is first touched, 24 bytes.
-  package init(keys: UInt64) throws(BenchError) {
+  /// Memory is taken when a key is first touched, 24 bytes, and its context.
+  ///
+  /// - Parameter judgesContexts: of a leaderless set.
+  package init(keys: UInt64, judgesContexts: Bool = false) throws(BenchError) {
+    contexts = judgesContexts ? ContextBoard() : nil
     bytes = max(1, Int(keys)) * MemoryLayout<Cell>.stride
     let memory = mmap(
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -58,12 +66,19 @@ package final class VersionBoard: @unchecked Sendable {
     min(epoch, 0x7_FFFF) << 44 | min(version, (1 << 44) - 1)
   }
 
+  /// What takes the place of that where versions have none, of a key that is there.
+  package static let presence: UInt64 = 1
+
   package func writeBegan(_ key: UInt64) {
     cells[Int(key)].writes.add(1 << 32, ordering: .acquiringAndReleasing)
   }
 
-  package func writeAcknowledged(_ key: UInt64, order: UInt64, now: UInt64) {
+  /// - Parameter context: what it was told to have seen; of a leaderless set.
+  package func writeAcknowledged(
+    _ key: UInt64, order: UInt64, context: ContextVector = ContextVector(), now: UInt64
+  ) {
     cells[Int(key)].time.store(now, ordering: .relaxed)
+    contexts?.acknowledged(key, context)
     cells[Int(key)].acknowledged.max(order, ordering: .acquiringAndReleasing)
     cells[Int(key)].writes.add(1, ordering: .acquiringAndReleasing)
   }
@@ -83,12 +98,17 @@ package final class VersionBoard: @unchecked Sendable {
     // First: a write that is acknowledged between the two looks has ended in the second.
     mark.writes = cells[Int(key)].writes.load(ordering: .acquiring)
     mark.acknowledged = cells[Int(key)].acknowledged.load(ordering: .acquiring)
+    if let contexts { mark.context = contexts.context(of: key) }
     return mark
   }
 
-  /// - Parameter order: of the version that was returned; 0 for an absent key.
-  package func judge(_ key: UInt64, since mark: Mark, order: UInt64) -> Verdict {
-    if order < mark.acknowledged { return .stale }
+  /// - Parameters:
+  ///   - order: of the version that was returned; 0 for an absent key.
+  ///   - context: what the answer was told to have seen; of a leaderless set.
+  package func judge(
+    _ key: UInt64, since mark: Mark, order: UInt64, context: ContextVector = ContextVector()
+  ) -> Verdict {
+    if order < mark.acknowledged || !context.covers(mark.context) { return .stale }
     let began = mark.writes >> 32
     let wasUnderWay = began & 0xFFFF_FFFF != mark.writes & 0xFFFF_FFFF
     let hasBegun = cells[Int(key)].writes.load(ordering: .acquiring) >> 32 != began

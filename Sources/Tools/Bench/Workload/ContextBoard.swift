@@ -1,0 +1,25 @@
+import Synchronization
+
+/// Of each key of a leaderless set what its acknowledged writes were told to have seen, merged: a number for
+/// each origin, of which there are few.
+final class ContextBoard: Sendable {
+  /// Threads rarely meet at one of so many locks.
+  private static let stripeCount: UInt64 = 64
+
+  private final class Stripe: Sendable {
+    let contexts = Mutex<[UInt64: ContextVector]>([:])
+  }
+
+  private let stripes = (0..<stripeCount).map { _ in Stripe() }
+
+  private func stripe(_ key: UInt64) -> Stripe { stripes[Int(key % Self.stripeCount)] }
+
+  func acknowledged(_ key: UInt64, _ context: ContextVector) {
+    stripe(key).contexts.withLock { $0[key, default: ContextVector()].merge(context) }
+  }
+
+  /// Everything that was acknowledged by now.
+  func context(of key: UInt64) -> ContextVector {
+    stripe(key).contexts.withLock { $0[key] } ?? ContextVector()
+  }
+}
