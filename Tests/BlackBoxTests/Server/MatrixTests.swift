@@ -29,8 +29,8 @@ extension NodeProcessTests {
         ] + flags, environment: ServedNode.environment(["TMPDIR": room.path]), in: directory)
     }
 
-    private func result() throws -> [String: Any] {
-      let data = try Data(contentsOf: results.appendingPathComponent("\(Self.run).json"))
+    private func result(_ name: String) throws -> [String: Any] {
+      let data = try Data(contentsOf: results.appendingPathComponent("\(name).json"))
       return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     }
 
@@ -39,21 +39,23 @@ extension NodeProcessTests {
       try FileManager.default.contentsOfDirectory(atPath: room.path)
     }
 
-    @Test("measures five nodes of its own, and leaves the result and nothing else")
-    func one() async throws {
-      let outcome = try await start(["--only", Self.run, "--seconds", "0.5"]).outcome()
+    @Test(
+      "measures five nodes of its own, and leaves the result and nothing else",
+      arguments: [
+        (run, 3, 3, ["leader"] + Array(repeating: "replica", count: 4)),
+        ("leaderless_w5r1_50w50r", 5, 1, Array(repeating: "leaderless", count: 5)),
+      ])
+    func one(name: String, write: Int, read: Int, roles: [String]) async throws {
+      let outcome = try await start(["--only", name, "--seconds", "0.5"]).outcome()
       #expect(outcome.status == 0, "\(outcome.output) \(outcome.errors)")
-      #expect(outcome.lines.contains { $0.hasPrefix(Self.run) })
+      #expect(outcome.lines.contains { $0.hasPrefix(name) })
       #expect(outcome.output.contains("1 runs, 0 faults"))
-      let result = try result()
-      #expect(result["mode"] as? String == "leader-follower")
+      let result = try result(name)
+      #expect(result["mode"] as? String == (write == 5 ? "leaderless" : "leader-follower"))
       let parameters = try #require(result["parameters"] as? [String: Any])
-      #expect(parameters["w"] as? Int == 3 && parameters["r"] as? Int == 3)
-      #expect(parameters["read_from"] as? String == "any")
+      #expect(parameters["w"] as? Int == write && parameters["r"] as? Int == read)
       let targets = try #require(result["targets"] as? [[String: Any]])
-      #expect(
-        targets.map { $0["role"] as? String ?? "" } == ["leader"]
-          + Array(repeating: "replica", count: 4))
+      #expect(targets.map { $0["role"] as? String ?? "" } == roles)
       let stale = try #require(result["stale_reads"] as? [String: Any])
       #expect(stale["checked"] as? Bool == true && stale["reads"] as? Int ?? 0 > 0)
       #expect(stale["stale"] as? Int == 0)
