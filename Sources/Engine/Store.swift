@@ -189,7 +189,9 @@ public final class Store: Sendable {
   ) throws(WALError) -> Store {
     let begun = options.clock.monotonicNanoseconds()
     let places = OriginPlaces(options.dataDirectory, merged.origin)
-    try options.fileSystem.makeDirectory(options.dataDirectory + "/wal")
+    for parent in ["wal", "diverged", "quarantine"] {
+      try options.fileSystem.makeDirectory(options.dataDirectory + "/" + parent)
+    }
     try options.fileSystem.makeDirectory(places.log)
     try options.fileSystem.syncDirectory(options.dataDirectory + "/wal")
     var logOptions = LogOptions(
@@ -283,7 +285,8 @@ public final class Store: Sendable {
     self.snapshots = snapshots
     let workOptions = CommitterWork.Options(
       memoryBytesMax: options.memoryBytesMax, syncPolicy: options.syncPolicy,
-      sealed: merged?.sealed ?? { @Sendable in snapshots.wake() }, copies: options.isCopy ? epochs : nil,
+      sealed: merged?.sealed ?? { @Sendable in snapshots.wake() },
+      copies: options.isCopy ? epochs : nil,
       merged: merged?.log)
     thread = ThreadHandle { [weak observer] in
       let log = handedOver!

@@ -149,13 +149,15 @@ public final class Node: Sendable {
     for (origin, log) in report.logs {
       if let cut = log.cut {
         logger.warning(
-          "log \(hexadecimal(origin)): \(cut.damage); its bytes are in \(cut.saved.joined(separator: ", "))")
+          "log \(hexadecimal(origin)): \(cut.damage); its bytes are in \(cut.saved.joined(separator: ", "))"
+        )
       }
     }
   }
 
   private init(
-    _ life: any NodeLifetime, _ listener: Listener, _ configuration: Configuration, _ forwarder: Forwarder
+    _ life: any NodeLifetime, _ listener: Listener, _ configuration: Configuration,
+    _ forwarder: Forwarder
   ) {
     self.forwarder = forwarder
     self.life = life

@@ -299,7 +299,8 @@ public struct KeyVersionCursor {
     var previous: UInt64?
     for index in 0..<entries.count / ClockEntry.encodedBytes {
       let entry = ClockEntry(in: entries.bytes, at: index)
-      guard previous.map({ $0 < entry.origin }) ?? true, entry.sequence >= 1, entry.sequence < Format.sequenceLimit
+      guard previous.map({ $0 < entry.origin }) ?? true, entry.sequence >= 1,
+        entry.sequence < Format.sequenceLimit
       else { return false }
       previous = entry.origin
     }

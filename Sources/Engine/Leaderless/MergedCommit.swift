@@ -59,7 +59,8 @@ extension CommitterWork {
       let metadata = RecordMetadata(
         expiryMilliseconds: record.metadata.expiryMilliseconds, stamp: stamp)
       frame.append(
-        record.type, metadata: metadata, clock: clock.entries, key: records.bytes.extracting(record.key),
+        record.type, metadata: metadata, clock: clock.entries,
+        key: records.bytes.extracting(record.key),
         value: records.bytes.extracting(record.value))
       planned.append(PlannedWrite(clock: clock, stamp: stamp))
       keys.set(

@@ -23,16 +23,19 @@ final class MergedSnapshots: SnapshotMaking {
   /// Where logs go on whose copies here end before that: the state has what is missing in them.
   private let jumps = Mutex<[UInt64: LogBase]>([:])
   /// Up to where the newest snapshot has each log.
-  private let covered: Mutex<VersionVector>
+  private let covered: Mutex<[UInt64: LogBase]>
 
   init(
-    covered: VersionVector, fileSystem: any FileSystem,
+    covered: [UInt64: LogBase], fileSystem: any FileSystem,
     merged: @escaping @Sendable () -> MergedStore?
   ) {
     self.merged = merged
     self.fileSystem = fileSystem
     self.covered = Mutex(covered)
   }
+
+  /// What the newest snapshot has of a log.
+  func base(of origin: UInt64) -> LogBase? { covered.withLock { $0[origin] } }
 
   func setJumps(_ bases: [UInt64: LogBase]) { jumps.withLock { $0 = bases } }
 
@@ -45,7 +48,9 @@ final class MergedSnapshots: SnapshotMaking {
     let covered = covered.withLock { $0 }
     var bytes: UInt64 = 0
     for log in try logs().1 {
-      bytes += try log.snapshots.log.sealedSegments(behind: covered[log.origin], all: true).bytes
+      bytes += try log.snapshots.log.sealedSegments(
+        behind: covered[log.origin]?.position.sequence ?? 0, all: true
+      ).bytes
     }
     return bytes
   }
@@ -54,11 +59,8 @@ final class MergedSnapshots: SnapshotMaking {
     for _ in 0..<Self.triesMax {
       do {
         let file = try makeOnce(place, pace)
-        var positions = VersionVector()
-        for base in file.header.positions {
-          positions.add(Dot(origin: base.origin, sequence: base.position.sequence))
-        }
-        covered.withLock { $0 = positions }
+        let positions = file.header.positions.map { ($0.origin, $0) }
+        covered.withLock { $0 = Dictionary(positions) { first, _ in first } }
         return file
       } catch let error as WALError {
         throw error
@@ -80,7 +82,9 @@ final class MergedSnapshots: SnapshotMaking {
     var jumps = jumps.withLock { $0 }
     for log in logs {
       let base = try log.snapshots.log.sealedEnd()
-      if let jump = jumps.removeValue(forKey: log.origin), jump.position.sequence > base.position.sequence {
+      if let jump = jumps.removeValue(forKey: log.origin),
+        jump.position.sequence > base.position.sequence
+      {
         positions.append(jump)
       } else if base.position.sequence > 0 {
         positions.append(base)
@@ -102,7 +106,9 @@ final class MergedSnapshots: SnapshotMaking {
       let header = try SnapshotFile(path, fileSystem: fileSystem).header
       var positions: [UInt64: UInt64] = [:]
       for base in header.positions { positions[base.origin] = base.position.sequence }
-      needed = needed.map { $0.merging(positions) { min($0, $1) }.filter { positions[$0.key] != nil } } ?? positions
+      needed =
+        needed.map { $0.merging(positions) { min($0, $1) }.filter { positions[$0.key] != nil } }
+        ?? positions
     }
     guard let needed else { return 0 }
     let (merged, logs) = try logs()

@@ -214,7 +214,8 @@ public final class MergedState: Sendable {
       case .epoch, .mark: break
       case .purge, .handoff:
         throw .setting(
-          "record \(dot.sequence) of log \(hexadecimal(dot.origin)) is a \(record.type): no leaderless shard has such")
+          "record \(dot.sequence) of log \(hexadecimal(dot.origin)) is a \(record.type): no leaderless shard has such"
+        )
       }
     }
 

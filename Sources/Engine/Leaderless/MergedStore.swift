@@ -168,10 +168,8 @@ public final class MergedStore: Sendable {
   }
 
   private func beginSnapshots(_ found: [SnapshotFile]) {
-    var covered = VersionVector()
-    for base in found.first?.header.positions ?? [] {
-      covered.add(Dot(origin: base.origin, sequence: base.position.sequence))
-    }
+    var covered: [UInt64: LogBase] = [:]
+    for base in found.first?.header.positions ?? [] { covered[base.origin] = base }
     let making = MergedSnapshots(covered: covered, fileSystem: options.fileSystem) {
       [weak self] in self
     }
@@ -227,7 +225,7 @@ public final class MergedStore: Sendable {
           .setting("there are \(Self.logsMax) logs here, and no more are taken than that"))
       }
       do throws(WALError) {
-        let new = try openCopy(origin, base: nil)
+        let new = try openCopy(origin, base: making.withLock { $0 }?.base(of: origin))
         copies[origin] = new
         return .success(new)
       } catch {

@@ -36,7 +36,8 @@ package struct OriginNote: Hashable, Sendable {
     else {
       throw .invalidFile(
         path: note.path, offset: 0,
-        reason: "it does not say which log is this node's own. Remove it: the node begins a new one, "
+        reason:
+          "it does not say which log is this node's own. Remove it: the node begins a new one, "
           + "and loses nothing")
     }
     return OriginNote(origin: origin, address: String(words[1]))

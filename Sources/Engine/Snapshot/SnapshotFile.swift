@@ -183,7 +183,9 @@ package struct SnapshotBlocks: ~Copyable {
     }
     let version = bytes.bytes.number(at: offset, as: UInt64.self)
     let isLeaderless = source.header.isLeaderless
-    guard record.type == .put || isLeaderless && record.type == .delete, version >= 1, version < Format.sequenceLimit else {
+    guard record.type == .put || isLeaderless && record.type == .delete, version >= 1,
+      version < Format.sequenceLimit
+    else {
       throw invalid(.entry)
     }
     let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])

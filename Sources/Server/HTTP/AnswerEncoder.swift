@@ -140,7 +140,8 @@ extension Answer {
   }
 
   fileprivate var hasRareFields: Bool {
-    longContext != nil || allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil || isAwaited
+    longContext != nil || allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil
+      || isAwaited
   }
 }
 

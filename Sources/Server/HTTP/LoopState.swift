@@ -100,7 +100,8 @@ final class LoopState: SubmissionOwner, @unchecked Sendable {
     }
     // Where nobody leads no failover takes anything back.
     hidesUnconfirmed =
-      node.merged == nil && node.configuration.writeQuorum > 1 && !node.configuration.showsUnconfirmed
+      node.merged == nil && node.configuration.writeQuorum > 1
+      && !node.configuration.showsUnconfirmed
     readsAlone = node.configuration.readQuorum == 1
     readQuorums = ReadQuorums(eventLoop: eventLoop, node: node)
     let members = node.configuration.writeQuorum

@@ -136,7 +136,8 @@ extension LoopState {
     if let merged = node.merged {
       guard !keys.isEmpty else {
         guard query.first("r") == nil else {
-          return .now(badOption("r is for keys: a list is of what this node has, in a leaderless shard"))
+          return .now(
+            badOption("r is for keys: a list is of what this node has, in a leaderless shard"))
         }
         return settled(query, lane, isLocal: isLocal, handle)
       }

@@ -260,7 +260,8 @@ actor OriginFollowing {
       }
       let milliseconds = (NIODeadline.now() - start).nanoseconds / 1_000_000
       logger.notice(
-        "took the snapshot of \(source) in, in \(milliseconds) ms; \(jumped.count) logs go on behind it")
+        "took the snapshot of \(source) in, in \(milliseconds) ms; \(jumped.count) logs go on behind it"
+      )
     } catch {
       guard !isStopped else { return }
       logger.error("the snapshot of \(source) is not to be had: \(error); it is tried again")

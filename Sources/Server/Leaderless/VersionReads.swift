@@ -168,7 +168,8 @@ final class VersionRead {
     timer?.cancel()
     guard let action else { return }
     self.action = nil
-    action(answers >= wanted ? .success(held.keys.map(\.versions)) : .failure(TooFew(count: answers)))
+    action(
+      answers >= wanted ? .success(held.keys.map(\.versions)) : .failure(TooFew(count: answers)))
   }
 
   /// Read repair: whoever lacks what was read fetches the frames that it is in.

@@ -309,7 +309,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     state.confirmed(header)
     followers?.told(confirmed: state.confirmed)
     // Nothing is being applied: the digest is that of what is applied.
-    if let told, !store.isMerged, !isShipping, gathered.isEmpty, told.sequence == state.applied.sequence,
+    if let told, !store.isMerged, !isShipping, gathered.isEmpty,
+      told.sequence == state.applied.sequence,
       told.digest != store.index.digest(), differsAt != told.sequence
     {
       differsAt = told.sequence

@@ -25,7 +25,8 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   ///   - replica: a name; nil for none.
   /// - Returns: nil when there are too many.
   static func open(
-    _ loop: LoopState, _ lane: StandardLane, of store: Store, from cursor: LogCursor, behind previous: LogPosition,
+    _ loop: LoopState, _ lane: StandardLane, of store: Store, from cursor: LogCursor,
+    behind previous: LogPosition,
     replica: String?
   ) -> LogStream? {
     let node = loop.node
@@ -43,7 +44,8 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   }
 
   private init(
-    _ loop: LoopState, _ lane: StandardLane, of store: Store, from cursor: LogCursor, behind previous: LogPosition,
+    _ loop: LoopState, _ lane: StandardLane, of store: Store, from cursor: LogCursor,
+    behind previous: LogPosition,
     _ replica: LeaderProgress.StreamID?
   ) {
     self.replica = replica

@@ -24,7 +24,8 @@ enum EnvironmentPlace {
     guard peers.isEmpty else {
       guard followers.isEmpty, environment["NODE_TYPE"] == nil else {
         throw ValidationError(
-          "PEER_URLS is for a shard without a leader: leave NODE_TYPE and FOLLOWER_URLS out, or PEER_URLS")
+          "PEER_URLS is for a shard without a leader: leave NODE_TYPE and FOLLOWER_URLS out, or PEER_URLS"
+        )
       }
       self = .leaderless(peers: peers)
       return

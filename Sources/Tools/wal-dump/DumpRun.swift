@@ -20,7 +20,8 @@ struct DumpRun {
     if let origin = command.origin {
       places = places.filter { lastComponent($0.name) == origin.lowercased() }
       guard !places.isEmpty else {
-        throw DumpError.message("there is no log \(origin) in \(command.paths.joined(separator: ", "))")
+        throw DumpError.message(
+          "there is no log \(origin) in \(command.paths.joined(separator: ", "))")
       }
     }
     if let other = command.diff {

@@ -69,7 +69,8 @@ struct SnapshotReading {
       // Of a leaderless shard it says which log as well.
       let dot = MergedSnapshot.dot(of: entry.version, snapshot.header)
       let header = FrameHeader(
-        standingFor: dot?.sequence ?? entry.version, epoch: snapshot.header.epoch(of: entry.version),
+        standingFor: dot?.sequence ?? entry.version,
+        epoch: snapshot.header.epoch(of: entry.version),
         timeMilliseconds: snapshot.header.timeMilliseconds, crc: block.crc,
         recordBytes: entry.bytes.count)
       sink.take(header, blocks.bytes.bytes.extracting(entry.bytes))

@@ -88,7 +88,8 @@ import Testing
       statuses.append(
         try LeaderlessSet.put("k", "\(number)", at: node, context: context).status)
     }
-    #expect(statuses.prefix(32).allSatisfy { $0 == 200 } && statuses.suffix(8).allSatisfy { $0 == 409 })
+    #expect(
+      statuses.prefix(32).allSatisfy { $0 == 200 } && statuses.suffix(8).allSatisfy { $0 == 409 })
     #expect(try LeaderlessSet.values("k", at: node).count == 32)
     #expect(try LeaderlessSet.put("k", "one", at: node).status == 200)
     #expect(try LeaderlessSet.values("k", at: node) == ["one"])
@@ -186,6 +187,11 @@ import Testing
     try await LeaderlessSet.within("the logs are given up") {
       let wal = try ReplicaSet.status(first)["wal"] as? [String: Any]
       return (wal?["oldest_sequence"] as? Int ?? 0) > 60
+    }
+    // Nor is it in anybody's memory.
+    for number in [0, 1] {
+      try await nodes[number].stop()
+      nodes[number] = try await set.start(number)
     }
     nodes[2] = try await set.start(2)
     try await LeaderlessSet.settle(nodes, seconds: 60)

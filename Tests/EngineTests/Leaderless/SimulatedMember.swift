@@ -22,7 +22,8 @@ final class SimulatedMember {
     let recorder = CommitterFixture.Recorder()
     var work: CommitterWork
 
-    init(_ writer: LogWriter, _ index: Index, _ merged: MergedLog, isCopy: Bool, _ clock: LogClock) {
+    init(_ writer: LogWriter, _ index: Index, _ merged: MergedLog, isCopy: Bool, _ clock: LogClock)
+    {
       self.writer = writer
       self.index = index
       work = CommitterWork(
@@ -149,7 +150,9 @@ final class SimulatedMember {
   }
 
   /// Frames of a log behind a number; nil where it does not go back that far.
-  func frames(of origin: UInt64, behind sequence: UInt64, atMost count: Int) throws -> ShippedFrames? {
+  func frames(of origin: UInt64, behind sequence: UInt64, atMost count: Int) throws
+    -> ShippedFrames?
+  {
     guard let log = logs[origin], log.writer.position.sequence > sequence else { return [] }
     guard log.writer.oldestSequence <= sequence + 1 else { return nil }
     var frames: ShippedFrames = []
@@ -182,7 +185,9 @@ final class SimulatedMember {
       try log.writer.seal()
       try log.writer.sync()
       let end = LogBase(origin: origin, position: log.writer.position)
-      if let jump = jumps.removeValue(forKey: origin), jump.position.sequence > end.position.sequence {
+      if let jump = jumps.removeValue(forKey: origin),
+        jump.position.sequence > end.position.sequence
+      {
         positions.append(jump)
       } else if end.position.sequence > 0 {
         positions.append(end)
