@@ -49,9 +49,11 @@ public final class Node: Sendable {
         address: configuration.address, linkDelay: configuration.linkDelay)
       let life: any NodeLifetime
       if configuration.isLeaderless {
-        life = try LeaderlessLife(configuration, listener, progress, logger: logger) {
+        life = try LeaderlessLife(
+          configuration, listener, progress, logger: logger, onFailure: onFailure
+        ) { othersHave in
           try await openMerged(
-            configuration, progress, forwarder, logger: logger, onFailure: onFailure)
+            configuration, progress, othersHave, forwarder, logger: logger, onFailure: onFailure)
         }
       } else {
         life = try NodeLife(
@@ -110,19 +112,17 @@ public final class Node: Sendable {
 
   /// The same for a node of a leaderless shard.
   private static func openMerged(
-    _ configuration: Configuration, _ progress: StartProgress, _ forwarder: Forwarder,
-    logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
+    _ configuration: Configuration, _ progress: StartProgress, _ othersHave: VersionVector,
+    _ forwarder: Forwarder, logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void
   ) async throws -> NodeState {
     let metrics = ServerMetrics(logger: logger, onFailure: onFailure)
     let options = configuration.storeOptions(progress)
     let note = LackNote(configuration.dataDirectory)
-    // Whoever begins with nothing may have had something.
-    if try CopyDirectory(configuration.dataDirectory).isEmpty() { try note.write() }
     let merged = try await NIOSingletons.posixBlockingThreadPool.runIfActive {
-      try MergedStore.open(options, address: configuration.address, observer: metrics)
+      try MergedStore.open(
+        options, address: configuration.address, othersHave: othersHave, observer: metrics)
     }
     log(merged, logger)
-    if merged.report.renewed != nil { try note.write() }
     let state = NodeState(
       configuration: configuration, address: configuration.address, store: merged.own,
       metrics: metrics, logger: logger,
@@ -254,6 +254,7 @@ public enum NodeError: Error, CustomStringConvertible {
   case listenerLost(address: String)
   case leaderUnknown(address: String)
   case historyLost(address: String, peer: String, reason: String)
+  case logReused(address: String, peer: String, origin: String)
 
   public var description: String {
     switch self {
@@ -263,6 +264,8 @@ public enum NodeError: Error, CustomStringConvertible {
       "\(address) takes no more connections: the system refused one with an error. Restart the process"
     case .leaderUnknown(let address):
       "\(address) is a replica, and nothing says of whom: name its leader in the configuration"
+    case .logReused(let address, let peer, let origin):
+      "\(peer) has more of the log \(origin) than \(address), which writes it: its directory was put back to what it once was, and nobody could be asked when it started. Start it again: it begins a new log then"
     case .historyLost(let address, let peer, let reason):
       "\(peer) has more of the log than \(address), which led last, and it cannot be had: \(reason). Move this node's data directory away and start it again: it takes all of it from there"
     }

@@ -23,7 +23,8 @@ extension CommitterWork {
   /// Whether the request has to see what the frame that is being gathered does to its key.
   func dependsOnFrame(_ request: WriteRequest, _ submission: Submission) -> Bool {
     guard merged != nil, request.kind != .batch, request.kind != .purge,
-      request.condition != .always || request.context != nil, frame.recordCount > 0
+      request.kind == .delete || request.condition != .always || request.context != nil,
+      frame.recordCount > 0
     else { return false }
     let records = UnsafeRawBufferPointer(rebasing: submission.recordBytes[request.records])
     return keys.find(Self.key(ofRecord: records), request.hash) != nil
@@ -31,7 +32,7 @@ extension CommitterWork {
 
   /// The most that a request's records take in the frame.
   func encodedBytesMax(_ request: WriteRequest, _ merged: MergedLog) -> Int {
-    let entries = MergedState.unknownLogsMax + merged.state.logCount
+    let entries = min(Format.clockEntriesMax, 64 + merged.state.logCount)
     return request.records.count
       + Int(request.recordCount) * (16 + entries * ClockEntry.encodedBytes)
   }
@@ -87,7 +88,6 @@ extension CommitterWork {
     guard request.kind == .delete || request.condition != .always || request.context != nil
     else { return nil }
     let key = Self.key(ofRecord: records)
-    let inFrame = keys.find(key, request.hash)
     let versions = MergedState.versions(index, key, request.hash)
     if request.condition != .always {
       let visible = KeyVersions(versions.all.filter { !$0.isHidden(at: now) })
@@ -98,7 +98,6 @@ extension CommitterWork {
     }
     let context = request.context.map { submission.contexts[$0] }
     if request.kind == .delete {
-      if let inFrame { return inFrame == nil ? .absent : nil }
       let isAny = versions.all.contains { version in
         context.map { $0.covers(version.dot) } ?? true
       }
@@ -128,7 +127,8 @@ extension CommitterWork {
     if context == nil, case .some(.some(let state)) = keys.find(key, hash) {
       clock.add(Dot(origin: merged.origin, sequence: state.version))
     }
-    return clock
+    // More logs than a node ever keeps: of those that are not here none is needed.
+    return clock.entries.count > 64 ? merged.state.known(clock) : clock
   }
 
   /// What the client knows that has written: what was replaced and, unless that would cover what is still there,

@@ -85,12 +85,7 @@ package enum MergedSnapshot {
   /// What a stripe has, in the order of snapshots. The stripe's lock is held for a few keys at a time.
   private static func entries(of stripe: Int, _ state: MergedState) -> [Entry] {
     let index = state.index
-    var entries: [Entry] = []
-    var deletions: [[UInt8]: [VersionVector]] = [:]
-    for (key, clocks) in state.deletions()
-    where index.stripeNumber(key.withUnsafeBytes { index.hasher($0) }) == stripe {
-      deletions[key] = clocks
-    }
+    var found: [[UInt8]: [KeyVersion]] = [:]
     var run = KeyRun()
     var next: UInt64? = 0
     while let start = next {
@@ -99,17 +94,20 @@ package enum MergedSnapshot {
         ofStripe: stripe, from: start, slots: KeyDirectoryBuild.slotsPerLock, into: &run)
       run.forEach(in: 0..<run.count) { key in
         let versions = state.versions(of: key)
-        guard !versions.isEmpty else { return }
-        let bytes = Array(key)
-        entries.append(
-          Entry(
-            order: KeyOrder(shardHash: index.hasher(key).shard), key: bytes,
-            versions: versions.all, deletions: deletions.removeValue(forKey: bytes) ?? []))
+        if !versions.isEmpty { found[Array(key)] = versions.all }
       }
     }
-    for (key, clocks) in deletions {
-      let order = key.withUnsafeBytes { KeyOrder(shardHash: index.hasher($0).shard) }
-      entries.append(Entry(order: order, key: key, versions: [], deletions: clocks))
+    // Behind the keys: what goes meanwhile is in one of them at least.
+    var deletions: [[UInt8]: [VersionVector]] = [:]
+    for (key, clocks) in state.deletions()
+    where index.stripeNumber(key.withUnsafeBytes { index.hasher($0) }) == stripe {
+      deletions[key] = clocks
+      if found[key] == nil { found[key] = [] }
+    }
+    let entries = found.map { key, versions in
+      Entry(
+        order: key.withUnsafeBytes { KeyOrder(shardHash: index.hasher($0).shard) }, key: key,
+        versions: versions, deletions: deletions[key] ?? [])
     }
     return entries.sorted { a, b in
       guard a.order == b.order else { return a.order < b.order }

@@ -14,8 +14,6 @@ public final class MergedState: Sendable {
   /// So many versions a key has at most where this node writes; what concurrent writers leave is bounded by
   /// that for each of them.
   public static let versionsMax = 32
-  /// A context names at most so many logs that this node has not heard of.
-  public static let unknownLogsMax = 64
   private static let sweepNanoseconds: UInt64 = 100_000_000
 
   public let index: Index
@@ -50,6 +48,12 @@ public final class MergedState: Sendable {
 
   /// Up to where each log is applied. Asked before a key is looked at, it covers all that is missing there.
   public var applied: VersionVector { state.withLock { $0.applied } }
+
+  /// Without the entries of logs that this node does not know: to cover less is safe.
+  public func known(_ clock: VersionVector) -> VersionVector {
+    let applied = applied
+    return clock.filter { applied[$0.origin] > 0 }
+  }
 
   /// Logs that there are, or were.
   public var logCount: Int { state.withLock { $0.applied.entries.count } }
@@ -197,6 +201,8 @@ public final class MergedState: Sendable {
     mutating func apply(
       _ record: Record, in bytes: UnsafeRawBufferPointer, _ dot: Dot
     ) throws(WALError) {
+      // What it has replaced may have been forgotten.
+      guard !memory.applied.covers(dot) else { return }
       switch record.type {
       case .put, .delete:
         let key = UnsafeRawBufferPointer(rebasing: bytes[record.key])
@@ -238,7 +244,7 @@ public final class MergedState: Sendable {
       var effect = Effect()
       // The one that has replaced all that is there, as nearly always.
       var isLast = memory.deletions.isEmpty && memory.expiring.isEmpty
-      let applied = memory.applied
+      let applied = settled
       _ = index.read(key, hash) { view in
         var cursor = KeyVersionCursor(view.value)
         while let version = cursor.next() {
@@ -353,10 +359,14 @@ public final class MergedState: Sendable {
     /// Says up to where a log is applied.
     mutating func setApplied(_ dot: Dot) { memory.applied.add(dot) }
 
-    /// Whether a clock covers what is not applied here.
+    /// What is applied, and is not applied again by whoever begins with the snapshot that is being written.
+    private var settled: VersionVector { memory.snapshotStart ?? memory.applied }
+
+    /// Whether a clock covers what may still come here, or comes again.
     private func isAhead(_ clock: VersionVector, of dot: Dot) -> Bool {
-      clock.entries.contains {
-        $0.origin != dot.origin && memory.applied[$0.origin] < $0.sequence
+      let settled = settled
+      return clock.entries.contains {
+        $0.origin != dot.origin && settled[$0.origin] < $0.sequence
       }
     }
 
@@ -418,7 +428,7 @@ public final class MergedState: Sendable {
       let now = owner.clock.monotonicNanoseconds()
       guard now >= memory.sweptAt + MergedState.sweepNanoseconds else { return }
       memory.sweptAt = now
-      let covered = memory.snapshotStart ?? memory.applied
+      let covered = settled
       for (key, clocks) in memory.deletions {
         let needed = clocks.filter { !covered.covers($0) }
         if needed.count != clocks.count { memory.deletions[key] = needed.isEmpty ? nil : needed }

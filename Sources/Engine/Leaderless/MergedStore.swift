@@ -49,9 +49,12 @@ public final class MergedStore: Sendable {
   /// - Parameters:
   ///   - options: those of the shard; `origin` and `isCopy` are not looked at.
   ///   - address: where the node takes requests.
+  ///   - othersHave: up to where other nodes have the logs, as far as they could be asked. Where that is more
+  ///     of this node's own log than there is here, the directory was put back to what it once was.
   /// - Throws: as `Store.open`.
   public static func open(
-    _ options: StoreOptions, address: String, observer: (any CommitterObserver)? = nil
+    _ options: StoreOptions, address: String, othersHave: VersionVector = VersionVector(),
+    observer: (any CommitterObserver)? = nil
   ) throws(WALError) -> MergedStore {
     let begun = options.clock.monotonicNanoseconds()
     let (directory, fileSystem) = (options.dataDirectory, options.fileSystem)
@@ -77,10 +80,12 @@ public final class MergedStore: Sendable {
     var bases: [UInt64: LogBase] = [:]
     for base in found.first?.header.positions ?? [] { bases[base.origin] = base }
 
-    /// - Parameter isOwn: false for a log that this node does not write to.
-    func log(_ origin: UInt64, isOwn: Bool) throws(WALError) -> Store {
+    /// - Parameters:
+    ///   - isOwn: false for a log that this node does not write to.
+    ///   - isNew: false for one that is there: nothing is written to it before it is known to be this node's.
+    func log(_ origin: UInt64, isOwn: Bool, isNew: Bool = false) throws(WALError) -> Store {
       var options = options
-      options.isCopy = !isOwn
+      options.isCopy = !isNew
       return try Store.open(
         options, merged: MergedLog(state: state, origin: origin), base: bases[origin], lock: lock,
         index: isOwn
@@ -99,13 +104,20 @@ public final class MergedStore: Sendable {
       report.renewed = note?.address == address ? nil : "this directory was at \(note!.address)"
       if report.renewed == nil {
         let opened = try log(origin, isOwn: true)
-        guard opened.owesEpoch else {
+        let end = opened.feed.end.sequence
+        if opened.owesEpoch || end == 0 {
+          report.renewed =
+            opened.report.log.cut.map { "the end of its log was cut: \($0.damage)" }
+            ?? "its log may have lost its end"
+        } else if othersHave[origin] > end {
+          report.renewed =
+            "the others have its log up to \(othersHave[origin]), and it ends here at \(end): the directory "
+            + "was put back to what it once was"
+        } else {
+          try opened.lead(epoch: nil)
           own = opened
           continue
         }
-        report.renewed =
-          opened.report.log.cut.map { "the end of its log was cut: \($0.damage)" }
-          ?? "its log may have lost its end"
         try opened.close()
       }
       copies[origin] = try log(origin, isOwn: false)
@@ -113,9 +125,11 @@ public final class MergedStore: Sendable {
     if own == nil {
       if note != nil, report.renewed == nil { report.renewed = "its own log is not there" }
       let origin = randomOrigin(besides: copies.keys)
-      // Durable first: a log that nobody calls its own is a copy.
+      // Durable first: whoever begins a log may have had another one, and may lack what it has acknowledged.
+      try LackNote(directory, fileSystem: fileSystem).write()
+      // A log that nobody calls its own is a copy.
       try OriginNote(origin: origin, address: address).write(in: directory, fileSystem: fileSystem)
-      own = try log(origin, isOwn: true)
+      own = try log(origin, isOwn: true, isNew: true)
     }
     let store = own!
     for (path, error) in bad {
@@ -270,8 +284,8 @@ public final class MergedStore: Sendable {
     }
     try MergedSnapshot.absorb(file, into: state)
     let making = making.withLock { $0 }
+    // Until the copies begin anew, whatever comes in between.
     making?.setJumps(jumps)
-    defer { making?.setJumps([:]) }
     let result = Monitor<Result<SnapshotInfo, WALError>?>(nil)
     own.snapshots.request { outcome in result.signal { $0 = outcome } }
     if !options.usesThreads { own.step() }
@@ -281,6 +295,7 @@ public final class MergedStore: Sendable {
       let new = try openCopy(origin, base: base)
       copies.withLock { $0[origin] = new }
     }
+    making?.setJumps([:])
     return jumps.keys.sorted()
   }
 

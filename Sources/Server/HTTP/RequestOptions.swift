@@ -141,9 +141,15 @@ extension LoopState {
         }
         return settled(query, lane, isLocal: isLocal, handle)
       }
-      return readMembers(wanted, for: keys, merged, query, lane) {
-        self.settled(query, lane, isLocal: isLocal, handle)
+      let ask = {
+        self.readMembers(wanted, for: keys, merged, query, lane) {
+          self.settled(query, lane, isLocal: isLocal, handle)
+        }
       }
+      if case .waitFor(let context, let timeout) = readOptions(query, isRead: true) {
+        return wait(for: context, timeout, merged, lane, ask)
+      }
+      return ask()
     }
     guard readQuorums.hasRoom, !isDraining else {
       return .now(unavailable("overloaded: too many reads ask other members"))

@@ -8,7 +8,7 @@ import WAL
 
 /// The life of a node of a leaderless shard: it opens what is there, serves, and follows the logs of all others.
 ///
-/// Nobody leads, so there is nothing to ask before it serves. A node that may lack what it has acknowledged
+/// Nobody leads, so there is little to ask before it serves: whether others have more of its own log than it has. A node that may lack what it has acknowledged
 /// waits for a moment, so that its first answers are not older than they need to be; after that it counts
 /// for no quorum of reads until it has all that the others had.
 final class LeaderlessLife: NodeLifetime {
@@ -19,15 +19,18 @@ final class LeaderlessLife: NodeLifetime {
   private let listener: Listener
   private let progress: StartProgress
   private let logger: Logger
-  private let open: @Sendable () async throws -> NodeState
+  private let open: @Sendable (VersionVector) async throws -> NodeState
+  private let onFailure: @Sendable (any Error) -> Void
   private let pool: KVPool
   private let acknowledgementPool: KVPool
   private let current = Mutex<NodeState?>(nil)
 
   init(
     _ configuration: Configuration, _ listener: Listener, _ progress: StartProgress,
-    logger: Logger, open: @escaping @Sendable () async throws -> NodeState
+    logger: Logger, onFailure: @escaping @Sendable (any Error) -> Void,
+    open: @escaping @Sendable (VersionVector) async throws -> NodeState
   ) throws {
+    self.onFailure = onFailure
     self.configuration = configuration
     self.listener = listener
     self.progress = progress
@@ -40,14 +43,10 @@ final class LeaderlessLife: NodeLifetime {
   var state: NodeState? { current.withLock { $0 } }
 
   func start() async throws {
-    var state = try await open()
-    if try await isBehindOthers(state) {
-      try state.merged?.close()
-      try MergedStore.disown(configuration.dataDirectory)
-      state = try await open()
-    }
+    let state = try await open(try await othersHave())
     let following = OriginFollowing(
-      state, pool: pool, acknowledgementPool: acknowledgementPool, logger: logger)
+      state, pool: pool, acknowledgementPool: acknowledgementPool, logger: logger,
+      onFailure: onFailure)
     state.originFollowing = following
     do {
       await following.start()
@@ -65,32 +64,24 @@ final class LeaderlessLife: NodeLifetime {
     current.withLock { $0 = state }
   }
 
-  /// Whether a member has more of this node's log than it has itself: then its numbers are used already, and it
-  /// had better not use them again. Those who do not answer at once are not waited for.
-  private func isBehindOthers(_ state: NodeState) async throws -> Bool {
-    let own = state.store
+  /// How far the others have each log. Those who do not answer at once are not waited for.
+  private func othersHave() async throws -> VersionVector {
     let pool = pool
-    let most = await withTaskGroup(of: UInt64.self) { group in
-      for peer in state.peers {
+    let peers = try configuration.otherMembers.map { try NodeAddress(parsing: $0.address) }
+    return await withTaskGroup(of: VersionVector?.self) { group in
+      for peer in peers {
         group.addTask {
           let answer = try? await pool.execute(
             KVRequest(.GET, "/wal/positions"), on: peer,
             deadline: .now() + TimeAmount.milliseconds(1_000)
           ).get()
-          let told = answer.flatMap { OriginPositions(String(buffer: $0.body)) }
-          return told?.applied[own.origin] ?? 0
+          return answer.flatMap { OriginPositions(String(buffer: $0.body)) }?.applied
         }
       }
-      return await group.reduce(0, max)
+      return await group.reduce(into: VersionVector()) { sum, one in
+        if let one { sum.merge(one) }
+      }
     }
-    guard most > own.feed.end.sequence else { return false }
-    logger.warning(
-      """
-      the others have the log of this node, \(hexadecimal(own.origin)), up to \(most), and it ends here at \
-      \(own.feed.end.sequence): the directory was put back to what it once was. This node begins a new log, and \
-      fetches the rest of that one
-      """)
-    return true
   }
 
   func stop() async throws {

@@ -101,13 +101,18 @@ extension LoopState {
     guard fields.count == 1, let context = VersionVector(fields[0]) else {
       throw RefusedOption(answer: badOption("\(Self.contextField) is none that a node has given"))
     }
-    // It would keep what this node writes to the key out, for ever.
-    guard context[merged.own.origin] <= merged.own.feed.end.sequence,
-      context.entries.count <= merged.state.logCount + MergedState.unknownLogsMax
-    else {
+    // Of a log that this node has not heard of it has nothing to replace either.
+    let known = merged.state.known(context)
+    guard known[merged.own.origin] <= merged.own.feed.end.sequence else {
       throw RefusedOption(answer: badOption("\(Self.contextField) covers what was never written"))
     }
-    return context
+    // Whether it was can only be told once it is here; what was not would be kept out for ever when it comes.
+    guard merged.state.applied.covers(known) else {
+      throw RefusedOption(
+        answer: unavailable(
+          "\(Self.contextField) covers what has not come to this node yet: nothing was written"))
+    }
+    return known
   }
 
   struct RefusedOption: Error { let answer: Answer }

@@ -16,7 +16,11 @@ actor OriginFollowing {
   private static let pauseBehindFailure = Duration.milliseconds(100)
   private static let askSeconds: Int64 = 2
 
+  /// Which of several followers of a log it is.
+  private final class Token: Sendable {}
+
   private struct Following {
+    let token: Token
     let follower: LogFollower
     let source: NodeAddress
   }
@@ -32,6 +36,7 @@ actor OriginFollowing {
   private let pool: KVPool
   private let acknowledgementPool: KVPool
   private let logger: Logger
+  private let onFailure: @Sendable (any Error) -> Void
   private var told: [NodeAddress: Told] = [:]
   /// What each member had when it was first asked.
   private var owed: [NodeAddress: OriginPositions] = [:]
@@ -47,7 +52,12 @@ actor OriginFollowing {
   /// Members that have been asked once, whatever came of it.
   private var asked: Set<NodeAddress> = []
 
-  init(_ node: NodeState, pool: KVPool, acknowledgementPool: KVPool, logger: Logger) {
+  /// - Parameter onFailure: called when the node had better end.
+  init(
+    _ node: NodeState, pool: KVPool, acknowledgementPool: KVPool, logger: Logger,
+    onFailure: @escaping @Sendable (any Error) -> Void
+  ) {
+    self.onFailure = onFailure
     self.node = node
     merged = node.merged!
     self.pool = pool
@@ -113,6 +123,18 @@ actor OriginFollowing {
           )
         }
         return
+      }
+      let own = merged.own
+      if positions.applied[own.origin] > own.feed.end.sequence {
+        // What is written here from now on would pass for what they have.
+        do {
+          try MergedStore.disown(node.configuration.dataDirectory)
+        } catch {
+          logger.critical("\(error)")
+        }
+        return onFailure(
+          NodeError.logReused(
+            address: node.configuration.address, peer: "\(peer)", origin: hexadecimal(own.origin)))
       }
       told[peer] = Told(positions: positions)
       if owed[peer] == nil { owed[peer] = positions }
@@ -188,13 +210,14 @@ actor OriginFollowing {
         try merged.copy(of: origin)
       }
       guard !isStopped, !isCopying else { return }
+      let token = Token()
       let follower = LogFollower(
         source, id: node.id, node: node, loop: MultiThreadedEventLoopGroup.singleton.next(),
         pool: acknowledgementPool, promised: nil, of: store
       ) { [weak self] ending in
-        Task { await self?.ended(origin, ending, source) }
+        Task { await self?.ended(origin, token, ending, source) }
       }
-      followed[origin] = Following(follower: follower, source: source)
+      followed[origin] = Following(token: token, follower: follower, source: source)
       follower.start()
     } catch {
       logger.error("log \(hexadecimal(origin)) of \(source): \(error)")
@@ -209,9 +232,11 @@ actor OriginFollowing {
   }
 
   private func ended(
-    _ origin: UInt64, _ ending: LogFollower.Ending, _ source: NodeAddress
+    _ origin: UInt64, _ token: Token, _ ending: LogFollower.Ending, _ source: NodeAddress
   ) async {
+    guard let following = followed[origin], following.token === token else { return }
     followed[origin] = nil
+    await drained(following.follower)
     switch ending {
     case .copy:
       logger.notice(
@@ -245,9 +270,12 @@ actor OriginFollowing {
         directory: SnapshotDirectory(configuration.dataDirectory + "/incoming"),
         progress: StartProgress())
       let start = NIODeadline.now()
+      // Of one that came to nothing.
+      for left in try transfer.directory.list() { try SystemFileSystem().remove(left.path) }
       try SystemFileSystem().makeDirectory(configuration.dataDirectory + "/incoming")
       let path = try await transfer.run()
       // Nobody ships frames while copies begin anew.
+      while !opening.isEmpty, !isStopped { try await Task.sleep(for: .milliseconds(2)) }
       for following in followed.values {
         try await following.follower.stop().get()
         await drained(following.follower)

@@ -91,7 +91,15 @@ struct SimulatedGroup {
     case ..<40: try write(at: node)
     case ..<75: try ship(to: node, atMost: 1 + random.below(4))
     case ..<80: node.tick()
-    case ..<86: try node.snapshot(retires: !random.once(in: 4))
+    case ..<86:
+      let retires = !random.once(in: 4)
+      var group = self
+      try node.snapshot(retires: retires) {
+        // The node goes on.
+        if group.random.once(in: 2) { try group.write(at: node) }
+        if group.random.once(in: 2) { try group.ship(to: node, atMost: 3) }
+      }
+      self = group
     case ..<88: isolate(node.number)
     case ..<92: cut = []
     case ..<94:
@@ -210,7 +218,7 @@ struct SimulatedGroup {
     let had = node.logs[origin]?.writer.position.sequence ?? 0
     if let frames = try source.frames(of: origin, behind: had, atMost: count) {
       if !frames.isEmpty { try node.take(frames, of: origin) }
-    } else {
+    } else if !node.isInSnapshot {
       if try source.newestSnapshot == nil { try source.snapshot(retires: false) }
       try node.absorb(try source.newestSnapshot!, on: source.disk)
       outcome.absorbed += 1

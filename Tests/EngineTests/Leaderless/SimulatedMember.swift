@@ -14,6 +14,7 @@ final class SimulatedMember {
   private(set) var logs: [UInt64: Log] = [:]
   private let nobody = CommitterFixture.Nobody()
   var isUp = false
+  private(set) var isInSnapshot = false
 
   final class Log {
     let writer: LogWriter
@@ -74,6 +75,7 @@ final class SimulatedMember {
     let there = (try? disk.list("/data/wal"))?.compactMap { UInt64($0, radix: 16) } ?? []
     var own: UInt64?
     for origin in Set(there).union(bases.keys).sorted() {
+      // Nothing is written to it before it is known to be its own.
       let isOwn = origin == note?.origin
       let log = try open(origin, isCopy: !isOwn, base: bases[origin])
       if isOwn, !log.writer.owesEpoch, known(origin) <= log.writer.position.sequence {
@@ -175,13 +177,24 @@ final class SimulatedMember {
   }
 
   /// As `MergedSnapshots` does it; and gives up the log behind the snapshot before it.
-  func snapshot(jumps: [UInt64: LogBase] = [:], retires: Bool) throws {
+  ///
+  /// - Parameter meanwhile: called between the logs' ends, and behind them.
+  func snapshot(
+    jumps: [UInt64: LogBase] = [:], retires: Bool, meanwhile: () throws -> Void = {}
+  ) throws {
     let before = try snapshots.list().first
     state.beginSnapshot()
-    defer { state.endSnapshot() }
+    isInSnapshot = true
+    defer {
+      state.endSnapshot()
+      isInSnapshot = false
+    }
     var jumps = jumps
     var positions: [LogBase] = []
-    for (origin, log) in logs {
+    // Its own first, as there.
+    for (origin, log) in logs.sorted(by: {
+      ($0.key != self.origin ? 1 : 0, $0.key) < ($1.key != self.origin ? 1 : 0, $1.key)
+    }) {
       try log.writer.seal()
       try log.writer.sync()
       let end = LogBase(origin: origin, position: log.writer.position)
@@ -192,12 +205,19 @@ final class SimulatedMember {
       } else if end.position.sequence > 0 {
         positions.append(end)
       }
+      try meanwhile()
     }
     positions += jumps.values
     positions.sort { $0.origin < $1.origin }
-    let made = try MergedSnapshot.write(state, at: positions, place, pace: Pace()) {
-      () throws(WALError) in
-      for log in logs.values { try log.writer.sync() }
+    let made: SnapshotFile
+    do {
+      made = try MergedSnapshot.write(state, at: positions, place, pace: Pace()) {
+        () throws(WALError) in
+        for log in logs.values { try log.writer.sync() }
+      }
+    } catch is MergedSnapshot.NewLog {
+      // It is begun anew, at some time.
+      return
     }
     for (path, _) in try snapshots.list() where path != made.path && path != before?.path {
       try disk.remove(path)
