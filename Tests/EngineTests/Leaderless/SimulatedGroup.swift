@@ -6,7 +6,7 @@ import WAL
 /// come of it, by the definition: of each key the values that no other write that is left has replaced.
 ///
 /// Everything follows from the seed.
-struct SimulatedGroup {
+final class SimulatedGroup {
   private struct Write {
     var dot: Dot
     var key: [UInt8]
@@ -55,7 +55,7 @@ struct SimulatedGroup {
   }
 
   static func run(seed: UInt64, nodes: Int, steps: Int = 90) -> Outcome {
-    var group = SimulatedGroup(seed: seed, nodes: nodes)
+    let group = SimulatedGroup(seed: seed, nodes: nodes)
     do {
       for node in group.nodes { try group.start(node) }
       for _ in 0..<steps { try group.step() }
@@ -71,7 +71,7 @@ struct SimulatedGroup {
 
   // MARK: - Steps
 
-  private mutating func start(_ node: SimulatedMember) throws {
+  private func start(_ node: SimulatedMember) throws {
     origins += 1
     let others = nodes.filter { $0 !== node && $0.isUp && reaches(node.number, $0.number) }
     try node.start(fresh: origins) { origin in others.map { $0.applied(origin) }.max() ?? 0 }
@@ -80,7 +80,7 @@ struct SimulatedGroup {
 
   private func reaches(_ a: Int, _ b: Int) -> Bool { !cut.contains([a, b]) }
 
-  private mutating func step() throws {
+  private func step() throws {
     clock.advance(milliseconds: UInt64(1 + random.below(60)))
     let node = nodes[random.below(nodes.count)]
     guard node.isUp else {
@@ -93,13 +93,11 @@ struct SimulatedGroup {
     case ..<80: node.tick()
     case ..<86:
       let retires = !random.once(in: 4)
-      var group = self
       try node.snapshot(retires: retires) {
         // The node goes on.
-        if group.random.once(in: 2) { try group.write(at: node) }
-        if group.random.once(in: 2) { try group.ship(to: node, atMost: 3) }
+        if random.once(in: 2) { try write(at: node) }
+        if random.once(in: 2) { try ship(to: node, atMost: 3) }
       }
-      self = group
     case ..<88: isolate(node.number)
     case ..<92: cut = []
     case ..<94:
@@ -111,19 +109,19 @@ struct SimulatedGroup {
     }
   }
 
-  private mutating func isolate(_ number: Int) {
+  private func isolate(_ number: Int) {
     for other in nodes.indices where other != number && random.once(in: 2) {
       cut.insert([number, other])
       cut.insert([other, number])
     }
   }
 
-  private mutating func oneWay() {
+  private func oneWay() {
     cut.insert([random.below(nodes.count), random.below(nodes.count)])
   }
 
   /// Its disk is replaced; its name stays.
-  private mutating func empty(_ node: SimulatedMember) throws {
+  private func empty(_ node: SimulatedMember) throws {
     node.crash(losingPower: false)
     let number = node.number
     nodes[number] = SimulatedMember(number, seed: random.next(), clock: clock)
@@ -134,7 +132,7 @@ struct SimulatedGroup {
     try start(nodes[number])
   }
 
-  private mutating func write(at node: SimulatedMember) throws {
+  private func write(at node: SimulatedMember) throws {
     let key = Array("key-\(random.below(5))".utf8)
     let before = node.logs[node.origin]!.writer.position.sequence
     let isConditional = random.once(in: 3)
@@ -170,7 +168,7 @@ struct SimulatedGroup {
   }
 
   /// What a node's own log has got.
-  private mutating func note(_ node: SimulatedMember, behind sequence: UInt64) throws {
+  private func note(_ node: SimulatedMember, behind sequence: UInt64) throws {
     guard let frames = try node.frames(of: node.origin, behind: sequence, atMost: .max) else {
       throw Broken(reason: "a log has lost what was just written")
     }
@@ -202,7 +200,7 @@ struct SimulatedGroup {
   }
 
   /// The node fetches something of somebody's log from somebody.
-  private mutating func ship(to node: SimulatedMember, atMost count: Int) throws {
+  private func ship(to node: SimulatedMember, atMost count: Int) throws {
     let others = nodes.filter {
       $0 !== node && $0.isUp && reaches($0.number, node.number)
     }
@@ -212,7 +210,7 @@ struct SimulatedGroup {
     try fetch(origin, from: source, to: node, atMost: count)
   }
 
-  private mutating func fetch(
+  private func fetch(
     _ origin: UInt64, from source: SimulatedMember, to node: SimulatedMember, atMost count: Int
   ) throws {
     let had = node.logs[origin]?.writer.position.sequence ?? 0
@@ -232,7 +230,7 @@ struct SimulatedGroup {
 
   // MARK: - The end
 
-  private mutating func heal() throws {
+  private func heal() throws {
     cut = []
     for node in nodes where !node.isUp { try start(node) }
     for _ in 0..<200 {
@@ -256,7 +254,7 @@ struct SimulatedGroup {
     throw Broken(reason: "it does not come to rest: \(nodes.map { "\($0.state.applied)" })")
   }
 
-  private mutating func check() throws {
+  private func check() throws {
     let applied = nodes[0].state.applied
     for node in nodes where node.state.applied != applied {
       throw Broken(reason: "node \(node.number) is at \(node.state.applied), not \(applied)")

@@ -161,8 +161,14 @@ final class SimulatedMember {
     var reader = try LogReader(
       directory: "/data/wal/" + Self.name(origin), from: sequence + 1, fileSystem: disk)
     while frames.count < count {
-      guard case .frame(let header) = try reader.next() else { break }
+      let reading = try reader.next()
+      if case .damage(let damage) = reading { throw WALError.damaged(damage) }
+      guard case .frame(let header) = reading else { break }
       frames.append((header, reader.withFrame { $0.withUnsafeBytes { Array($0) } }))
+    }
+    // All of it is on the disk.
+    if frames.count < count, frames.last?.header.lastSequence != log.writer.position.sequence {
+      throw WALError.setting("the log of \(origin) is not read to its end")
     }
     return frames
   }
