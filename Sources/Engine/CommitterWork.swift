@@ -283,8 +283,8 @@ package struct CommitterWork: ~Copyable {
   /// What has expired goes behind the records of every frame.
   func endFrame() {
     if let merged {
-      let last = Dot(origin: merged.origin, sequence: log.position.sequence)
-      return merged.state.apply { $0.endFrame(time: log.frameTimeMilliseconds, through: last) }
+      let end = LogBase(origin: merged.origin, position: log.position)
+      return merged.state.apply { $0.endFrame(time: log.frameTimeMilliseconds, through: end) }
     }
     index.countExpired(index.endFrame(time: log.frameTimeMilliseconds))
   }

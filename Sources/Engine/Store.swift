@@ -222,7 +222,7 @@ public final class Store: Sendable {
     }
     index.setApplied(log.position.sequence)
     merged.state.noteApplied(
-      Dot(origin: merged.origin, sequence: log.position.sequence),
+      LogBase(origin: merged.origin, position: log.position),
       time: log.frameTimeMilliseconds)
     var report = StoreReport(log: opened.report)
     report.seconds = Double(options.clock.monotonicNanoseconds() - begun) / 1e9

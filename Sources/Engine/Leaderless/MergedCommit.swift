@@ -147,7 +147,8 @@ extension CommitterWork {
   /// Makes what was committed visible.
   mutating func applyPlanned(_ submissions: [Submission], to merged: MergedLog) {
     let (pending, planned, index, now) = (pending, planned, index, now)
-    let (time, last) = (log.frameTimeMilliseconds, log.position.sequence)
+    let time = log.frameTimeMilliseconds
+    let end = LogBase(origin: merged.origin, position: log.position)
     merged.state.apply { writer in
       var next = 0
       for item in pending {
@@ -189,7 +190,7 @@ extension CommitterWork {
             }
         }
       }
-      writer.endFrame(time: time, through: Dot(origin: merged.origin, sequence: last))
+      writer.endFrame(time: time, through: end)
     }
     self.planned.removeAll(keepingCapacity: true)
   }

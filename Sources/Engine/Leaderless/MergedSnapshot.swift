@@ -1,18 +1,14 @@
 import Sharding
 import WAL
 
-/// A snapshot of a leaderless shard: what the logs had come to when it was begun, and of each key perhaps more.
+/// A snapshot of a leaderless shard: what its logs had come to at one moment.
 ///
-/// It is written from memory while the node goes on. Whoever loads it and applies the logs behind its positions
-/// has the same state as whoever applied all of them, because a write that is there already changes nothing;
-/// what is needed for that, and is not in the keys, are the deletions that keep writes out which stand behind
-/// a position.
+/// It is written from memory while the node goes on; what changes meanwhile is kept as it was. It has nothing of
+/// what is behind its positions: whoever takes it in from another node may never get that. Beside the keys it has
+/// the deletions that keep writes out which stand behind a position.
 package enum MergedSnapshot {
   /// In an entry's version, below the number of its dot: which position's log it is of.
   private static let originBits: UInt64 = 10
-
-  /// A log has come since it was begun: it is begun anew.
-  package struct NewLog: Error {}
 
   private struct Entry {
     var order: KeyOrder
@@ -24,16 +20,16 @@ package enum MergedSnapshot {
   /// Writes it under a temporary name, and then gives it its own.
   ///
   /// - Parameters:
-  ///   - positions: up to where the state has each log, ascending origins.
+  ///   - cut: as `beginSnapshot` gave it.
   ///   - sync: makes everything durable that the logs have: what is in the snapshot is in them.
-  /// - Throws: `NewLog`, `WALError`.
   package static func write(
-    _ state: MergedState, at positions: [LogBase], _ place: SnapshotMerge.Place, pace: Pace,
+    _ state: MergedState, _ cut: MergedState.Cut, _ place: SnapshotMerge.Place, pace: Pace,
     sync: () throws(WALError) -> Void
-  ) throws -> SnapshotFile {
-    let index = state.index
+  ) throws(WALError) -> SnapshotFile {
+    let positions = cut.positions
+    guard !positions.isEmpty else { throw .setting("there is nothing to make a snapshot of") }
     let header = SnapshotHeader(
-      timeMilliseconds: place.clock.wallMilliseconds(), frameTimeMilliseconds: index.frameTime,
+      timeMilliseconds: place.clock.wallMilliseconds(), frameTimeMilliseconds: cut.frameTime,
       hash: place.hash, shardIndex: place.shardIndex, shardCount: place.shardCount,
       positions: positions, epochs: [], isLeaderless: true)
     var numbers: [UInt64: UInt64] = [:]
@@ -41,11 +37,13 @@ package enum MergedSnapshot {
     let fileSystem = place.directory.fileSystem
     let path = place.directory.path(of: header.sequence)
     let writer = try SnapshotWriter(header, path: path, fileSystem: fileSystem, pace: pace)
-    do {
+    do throws(WALError) {
       for stripe in 0..<Index.stripeCount {
-        for entry in entries(of: stripe, state) {
+        for entry in entries(of: stripe, state, cut) {
           for version in entry.versions {
-            guard let number = numbers[version.dot.origin] else { throw NewLog() }
+            guard let number = numbers[version.dot.origin] else {
+              throw .setting("a value is of a log that nothing is known of")
+            }
             try append(
               entry, .put, version: version.dot.sequence << originBits | number,
               RecordMetadata(expiryMilliseconds: version.expiry, stamp: version.stamp),
@@ -83,7 +81,9 @@ package enum MergedSnapshot {
   }
 
   /// What a stripe has, in the order of snapshots. The stripe's lock is held for a few keys at a time.
-  private static func entries(of stripe: Int, _ state: MergedState) -> [Entry] {
+  private static func entries(
+    of stripe: Int, _ state: MergedState, _ cut: MergedState.Cut
+  ) -> [Entry] {
     let index = state.index
     var found: [[UInt8]: [KeyVersion]] = [:]
     var run = KeyRun()
@@ -93,21 +93,23 @@ package enum MergedSnapshot {
       next = index.copyKeys(
         ofStripe: stripe, from: start, slots: KeyDirectoryBuild.slotsPerLock, into: &run)
       run.forEach(in: 0..<run.count) { key in
-        let versions = state.versions(of: key)
+        let versions = state.versionsOfCut(key)
         if !versions.isEmpty { found[Array(key)] = versions.all }
       }
     }
-    // Behind the keys: what goes meanwhile is in one of them at least.
-    var deletions: [[UInt8]: [VersionVector]] = [:]
-    for (key, clocks) in state.deletions()
-    where index.stripeNumber(key.withUnsafeBytes { index.hasher($0) }) == stripe {
-      deletions[key] = clocks
-      if found[key] == nil { found[key] = [] }
+    // Behind those that are there: what goes meanwhile is among these.
+    for key in state.changedKeys(ofStripe: stripe) where found[key] == nil {
+      let versions = key.withUnsafeBytes { state.versionsOfCut($0) }
+      if !versions.isEmpty { found[key] = versions.all }
+    }
+    for key in cut.deletions.keys where found[key] == nil {
+      let number = key.withUnsafeBytes { index.stripeNumber(index.hasher($0)) }
+      if number == stripe { found[key] = [] }
     }
     let entries = found.map { key, versions in
       Entry(
         order: key.withUnsafeBytes { KeyOrder(shardHash: index.hasher($0).shard) }, key: key,
-        versions: versions, deletions: deletions[key] ?? [])
+        versions: versions, deletions: cut.deletions[key] ?? [])
     }
     return entries.sorted { a, b in
       guard a.order == b.order else { return a.order < b.order }
@@ -184,7 +186,7 @@ package enum MergedSnapshot {
   ) throws(WALError) {
     state.apply { writer in
       for base in file.header.positions {
-        writer.setApplied(Dot(origin: base.origin, sequence: base.position.sequence))
+        writer.setApplied(base)
       }
     }
     try forEach(file, progress: progress) { restored in
@@ -227,9 +229,7 @@ package enum MergedSnapshot {
       stripe += 1
     }
     state.apply { writer in
-      for entry in theirs.entries {
-        writer.setApplied(Dot(origin: entry.origin, sequence: entry.sequence))
-      }
+      for base in file.header.positions { writer.setApplied(base) }
       writer.endFrame(time: file.header.frameTimeMilliseconds)
     }
   }

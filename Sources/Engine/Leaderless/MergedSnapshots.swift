@@ -16,12 +16,8 @@ protocol SnapshotMaking: Sendable {
 
 /// The snapshots of a leaderless shard, which are of all its logs.
 final class MergedSnapshots: SnapshotMaking {
-  private static let triesMax = 100
-
   private let merged: @Sendable () -> MergedStore?
   private let fileSystem: any FileSystem
-  /// Where logs go on whose copies here end before that: the state has what is missing in them.
-  private let jumps = Mutex<[UInt64: LogBase]>([:])
   /// Up to where the newest snapshot has each log.
   private let covered: Mutex<[UInt64: LogBase]>
 
@@ -36,8 +32,6 @@ final class MergedSnapshots: SnapshotMaking {
 
   /// What the newest snapshot has of a log.
   func base(of origin: UInt64) -> LogBase? { covered.withLock { $0[origin] } }
-
-  func setJumps(_ bases: [UInt64: LogBase]) { jumps.withLock { $0 = bases } }
 
   private func logs() throws(WALError) -> (MergedStore, [Store]) {
     guard let merged = merged() else { throw .cancelled }
@@ -56,46 +50,18 @@ final class MergedSnapshots: SnapshotMaking {
   }
 
   func make(_ place: SnapshotMerge.Place, _ pace: Pace) throws(WALError) -> SnapshotFile {
-    for _ in 0..<Self.triesMax {
-      do {
-        let file = try makeOnce(place, pace)
-        let positions = file.header.positions.map { ($0.origin, $0) }
-        covered.withLock { $0 = Dictionary(positions) { first, _ in first } }
-        return file
-      } catch let error as WALError {
-        throw error
-      } catch is MergedSnapshot.NewLog {
-        continue
-      } catch {
-        throw .setting("\(error)")
-      }
-    }
-    throw .setting("logs came faster than a snapshot could be made")
-  }
-
-  private func makeOnce(_ place: SnapshotMerge.Place, _ pace: Pace) throws -> SnapshotFile {
     let (merged, logs) = try logs()
-    // Before the positions are asked for: what was deleted behind that is remembered.
-    merged.state.beginSnapshot()
+    let cut = merged.state.beginSnapshot()
     defer { merged.state.endSnapshot() }
-    var positions: [LogBase] = []
-    var jumps = jumps.withLock { $0 }
-    for log in logs {
-      let base = try log.snapshots.log.sealedEnd()
-      if let jump = jumps.removeValue(forKey: log.origin),
-        jump.position.sequence > base.position.sequence
-      {
-        positions.append(jump)
-      } else if base.position.sequence > 0 {
-        positions.append(base)
-      }
-    }
-    positions += jumps.values
-    positions.sort { $0.origin < $1.origin }
-    return try MergedSnapshot.write(merged.state, at: positions, place, pace: pace) {
+    // So that what it covers is in files that can be given up.
+    for log in logs { _ = try log.snapshots.log.sealedEnd() }
+    let file = try MergedSnapshot.write(merged.state, cut, place, pace: pace) {
       () throws(WALError) in
       for log in logs { try log.committer.perform { (log) throws(WALError) in try log.sync() } }
     }
+    let positions = file.header.positions.map { ($0.origin, $0) }
+    covered.withLock { $0 = Dictionary(positions) { first, _ in first } }
+    return file
   }
 
   func retire(

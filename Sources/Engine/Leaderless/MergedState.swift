@@ -31,8 +31,10 @@ public final class MergedState: Sendable {
     /// Keys that the index cannot let expire by itself, and when the first version of each does.
     var expiring: [[UInt8]: UInt64] = [:]
     var earliestExpiry = UInt64.max
-    /// A snapshot is being written that is replayed from there.
-    var snapshotStart: VersionVector?
+    /// Where the last frame of each that was applied ends.
+    var ends: [UInt64: LogPosition] = [:]
+    /// As long as a snapshot is being written: what keys had when it was begun that have changed since, by stripe.
+    var preimages: [[[UInt8]: KeyVersions]]?
     var sweptAt: UInt64 = 0
     /// Where a key's versions become an entry.
     var scratch: [UInt8] = []
@@ -150,7 +152,7 @@ public final class MergedState: Sendable {
         }
         writer.endFrame(
           time: header.timeMilliseconds,
-          through: Dot(origin: origin, sequence: header.lastSequence))
+          through: LogBase(origin: origin, position: header.position))
       }
     }
   }
@@ -162,8 +164,8 @@ public final class MergedState: Sendable {
   }
 
   /// Up to there a log is applied, whose last frame has that time: what an open writes to it is part of it.
-  package func noteApplied(_ dot: Dot, time: UInt64) {
-    apply { $0.endFrame(time: time, through: dot) }
+  package func noteApplied(_ end: LogBase, time: UInt64) {
+    apply { $0.endFrame(time: time, through: end) }
   }
 
   /// Whether an expired key waits for a frame that has its time.
@@ -173,15 +175,38 @@ public final class MergedState: Sendable {
 
   // MARK: - Snapshots
 
-  /// A snapshot is begun, whose positions are those of now or later. Until `endSnapshot` what was deleted
-  /// behind that is remembered, for who replays the logs from there.
-  package func beginSnapshot() { state.withLock { $0.snapshotStart = $0.applied } }
+  /// The state at one moment: where each log is applied up to, and what is to be remembered beside the keys.
+  package struct Cut: Sendable {
+    /// Ascending origins.
+    package var positions: [LogBase]
+    var deletions: [[UInt8]: [VersionVector]]
+    var frameTime: UInt64
+  }
 
-  package func endSnapshot() { state.withLock { $0.snapshotStart = nil } }
+  /// A snapshot of this moment is begun: until `endSnapshot` what changes is kept as it was.
+  package func beginSnapshot() -> Cut {
+    state.withLock { memory in
+      memory.preimages = Array(repeating: [:], count: Index.stripeCount)
+      return Cut(
+        positions: memory.ends.map { LogBase(origin: $0.key, position: $0.value) }
+          .sorted { $0.origin < $1.origin },
+        deletions: memory.deletions, frameTime: index.frameTime)
+    }
+  }
 
-  /// The deletions that a snapshot has to remember.
-  func deletions() -> [(key: [UInt8], clocks: [VersionVector])] {
-    state.withLock { $0.deletions.map { ($0.key, $0.value) } }
+  package func endSnapshot() { state.withLock { $0.preimages = nil } }
+
+  /// What a key had when the snapshot was begun.
+  func versionsOfCut(_ key: UnsafeRawBufferPointer) -> KeyVersions {
+    nonisolated(unsafe) let key = key
+    return state.withLock { memory in
+      memory.preimages?[index.stripeNumber(index.hasher(key))][Array(key)] ?? versions(of: key)
+    }
+  }
+
+  /// The keys of a stripe that have changed since.
+  func changedKeys(ofStripe stripe: Int) -> [[UInt8]] {
+    state.withLock { $0.preimages.map { Array($0[stripe].keys) } ?? [] }
   }
 
   /// Who writes, as long as the state is locked.
@@ -244,7 +269,7 @@ public final class MergedState: Sendable {
       var effect = Effect()
       // The one that has replaced all that is there, as nearly always.
       var isLast = memory.deletions.isEmpty && memory.expiring.isEmpty
-      let applied = settled
+      let applied = memory.applied
       _ = index.read(key, hash) { view in
         var cursor = KeyVersionCursor(view.value)
         while let version = cursor.next() {
@@ -258,6 +283,7 @@ public final class MergedState: Sendable {
         effect.leavesOthers = putBeside(key, hash, dot, clock, stamp: stamp, expiry: expiry, value)
         return effect
       }
+      if memory.preimages != nil { keep(key, hash) }
       memory.scratch.removeAll(keepingCapacity: true)
       KeyVersions.encode(dot, clock, stamp, expiry, value, into: &memory.scratch)
       _ = memory.scratch.withUnsafeBytes {
@@ -357,22 +383,31 @@ public final class MergedState: Sendable {
     }
 
     /// Says up to where a log is applied.
-    mutating func setApplied(_ dot: Dot) { memory.applied.add(dot) }
+    mutating func setApplied(_ end: LogBase) {
+      guard end.position.sequence > memory.ends[end.origin]?.sequence ?? 0 else { return }
+      memory.ends[end.origin] = end.position
+      memory.applied.add(Dot(origin: end.origin, sequence: end.position.sequence))
+    }
 
-    /// What is applied, and is not applied again by whoever begins with the snapshot that is being written.
-    private var settled: VersionVector { memory.snapshotStart ?? memory.applied }
-
-    /// Whether a clock covers what may still come here, or comes again.
+    /// Whether a clock covers what may still come here.
     private func isAhead(_ clock: VersionVector, of dot: Dot) -> Bool {
-      let settled = settled
-      return clock.entries.contains {
-        $0.origin != dot.origin && settled[$0.origin] < $0.sequence
+      clock.entries.contains {
+        $0.origin != dot.origin && memory.applied[$0.origin] < $0.sequence
       }
+    }
+
+    /// A key is about to change: whoever writes a snapshot wants it as it was.
+    private mutating func keep(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) {
+      let stripe = index.stripeNumber(hash)
+      let bytes = Array(key)
+      guard memory.preimages![stripe][bytes] == nil else { return }
+      memory.preimages![stripe][bytes] = MergedState.versions(index, key, hash)
     }
 
     private mutating func store(
       _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ versions: KeyVersions
     ) {
+      if memory.preimages != nil { keep(key, hash) }
       if !memory.expiring.isEmpty { memory.expiring[Array(key)] = nil }
       guard !versions.isEmpty else {
         _ = index.remove(key, hash)
@@ -397,9 +432,9 @@ public final class MergedState: Sendable {
 
     /// Ends a frame, all of whose records have been applied: what has expired at its time goes.
     ///
-    /// - Parameter last: the frame's last record; nil where it is not the end of a frame.
-    mutating func endFrame(time: UInt64, through last: Dot? = nil) {
-      if let last { memory.applied.add(last) }
+    /// - Parameter end: where it ends; nil where it is not the end of a frame.
+    mutating func endFrame(time: UInt64, through end: LogBase? = nil) {
+      if let end { setApplied(end) }
       index.countExpired(index.endFrame(time: time))
       if memory.earliestExpiry <= index.frameTime { expire(at: index.frameTime) }
       if !memory.deletions.isEmpty { sweep() }
@@ -428,7 +463,7 @@ public final class MergedState: Sendable {
       let now = owner.clock.monotonicNanoseconds()
       guard now >= memory.sweptAt + MergedState.sweepNanoseconds else { return }
       memory.sweptAt = now
-      let covered = settled
+      let covered = memory.applied
       for (key, clocks) in memory.deletions {
         let needed = clocks.filter { !covered.covers($0) }
         if needed.count != clocks.count { memory.deletions[key] = needed.isEmpty ? nil : needed }

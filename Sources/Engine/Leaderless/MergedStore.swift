@@ -283,9 +283,6 @@ public final class MergedStore: Sendable {
       }
     }
     try MergedSnapshot.absorb(file, into: state)
-    let making = making.withLock { $0 }
-    // Until the copies begin anew, whatever comes in between.
-    making?.setJumps(jumps)
     let result = Monitor<Result<SnapshotInfo, WALError>?>(nil)
     own.snapshots.request { outcome in result.signal { $0 = outcome } }
     if !options.usesThreads { own.step() }
@@ -295,7 +292,6 @@ public final class MergedStore: Sendable {
       let new = try openCopy(origin, base: base)
       copies.withLock { $0[origin] = new }
     }
-    making?.setJumps([:])
     return jumps.keys.sorted()
   }
 

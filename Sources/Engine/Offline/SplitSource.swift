@@ -29,6 +29,9 @@ struct SplitSource {
     }
     let segments = try DataFiles.segments(in: directory, fileSystem: fileSystem)
     let snapshot = try Self.newest(directory, fileSystem)
+    guard snapshot?.header.isLeaderless != true else {
+      throw .setting("\(directory) holds a node of a leaderless shard: it cannot be split")
+    }
     guard snapshot != nil || !segments.isEmpty else {
       throw .setting("\(directory): no data here. Name a data directory: it has wal/ or snapshots/")
     }

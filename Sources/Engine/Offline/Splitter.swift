@@ -43,7 +43,6 @@ package struct Splitter {
     _ source: String, into count: UInt32, out: String, options: Options
   ) throws(WALError) -> SplitReport {
     let splitter = Splitter(source: source, count: count, out: out, options: options)
-    try OriginNote.refuse(source, options.fileSystem)
     let lock = try DirectoryLock.reading(source, fileSystem: options.fileSystem)
     defer { withExtendedLifetime(lock) {} }
     do throws(WALError) {

@@ -117,7 +117,7 @@ final class SimulatedMember {
     }.writer
     let log = Log(writer, index, merged, isCopy: isCopy, clock.clock)
     state.noteApplied(
-      Dot(origin: origin, sequence: writer.position.sequence), time: writer.frameTimeMilliseconds)
+      LogBase(origin: origin, position: writer.position), time: writer.frameTimeMilliseconds)
     logs[origin] = log
     return log
   }
@@ -184,46 +184,23 @@ final class SimulatedMember {
 
   /// As `MergedSnapshots` does it; and gives up the log behind the snapshot before it.
   ///
-  /// - Parameter meanwhile: called between the logs' ends, and behind them.
-  func snapshot(
-    jumps: [UInt64: LogBase] = [:], retires: Bool, meanwhile: () throws -> Void = {}
-  ) throws {
+  /// - Parameter meanwhile: called while it is being made.
+  func snapshot(retires: Bool, meanwhile: () throws -> Void = {}) throws {
     let before = try snapshots.list().first
-    state.beginSnapshot()
+    let cut = state.beginSnapshot()
     isInSnapshot = true
     defer {
       state.endSnapshot()
       isInSnapshot = false
     }
-    var jumps = jumps
-    var positions: [LogBase] = []
-    // Its own first, as there.
-    for (origin, log) in logs.sorted(by: {
-      ($0.key != self.origin ? 1 : 0, $0.key) < ($1.key != self.origin ? 1 : 0, $1.key)
-    }) {
+    for log in logs.sorted(by: { $0.key < $1.key }).map(\.value) {
       try log.writer.seal()
       try log.writer.sync()
-      let end = LogBase(origin: origin, position: log.writer.position)
-      if let jump = jumps.removeValue(forKey: origin),
-        jump.position.sequence > end.position.sequence
-      {
-        positions.append(jump)
-      } else if end.position.sequence > 0 {
-        positions.append(end)
-      }
       try meanwhile()
     }
-    positions += jumps.values
-    positions.sort { $0.origin < $1.origin }
-    let made: SnapshotFile
-    do {
-      made = try MergedSnapshot.write(state, at: positions, place, pace: Pace()) {
-        () throws(WALError) in
-        for log in logs.values { try log.writer.sync() }
-      }
-    } catch is MergedSnapshot.NewLog {
-      // It is begun anew, at some time.
-      return
+    let made = try MergedSnapshot.write(state, cut, place, pace: Pace()) {
+      () throws(WALError) in
+      for log in logs.values { try log.writer.sync() }
     }
     for (path, _) in try snapshots.list() where path != made.path && path != before?.path {
       try disk.remove(path)
@@ -246,7 +223,7 @@ final class SimulatedMember {
       }
     }
     try MergedSnapshot.absorb(file, into: state)
-    try snapshot(jumps: jumps, retires: false)
+    try snapshot(retires: false)
     for (jumped, base) in jumps {
       try logs[jumped]?.work.close().get()
       try open(jumped, isCopy: true, base: base)
