@@ -92,9 +92,14 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
   private func settleNames() {
     let isOrdered = random.once(in: 2)
     let count = random.below(pendingNames.count + 1)
-    for (index, change) in pendingNames.enumerated()
-    where isOrdered ? index < count : random.once(in: 2) {
-      settle(change)
+    for (index, change) in pendingNames.enumerated() {
+      if isOrdered ? index < count : random.once(in: 2) {
+        settle(change)
+      } else if case .renameDirectory(let from, let to) = change {
+        // It has its old name again; what is below its new one is put back with the files that are there.
+        directories = directories.filter { $0 != to && !$0.hasPrefix(to + "/") }
+        directories.insert(from)
+      }
     }
     pendingNames = []
   }
