@@ -8,9 +8,9 @@ import WAL
 
 /// The life of a node of a leaderless shard: it opens what is there, serves, and follows the logs of all others.
 ///
-/// Nobody leads, so there is little to ask before it serves: whether others have more of its own log than it has. A node that may lack what it has acknowledged
-/// waits for a moment, so that its first answers are not older than they need to be; after that it counts
-/// for no quorum of reads until it has all that the others had.
+/// Nobody leads, so there is little to ask before it serves: whether others have more of its own log than it
+/// has. A node that may lack what it has acknowledged waits for a moment, so that its first answers are not
+/// older than they need to be; after that it counts for no quorum of reads until it has all that the others had.
 final class LeaderlessLife: NodeLifetime {
   /// How long a start waits for the others.
   private static let startMax = Duration.seconds(1)
