@@ -103,6 +103,10 @@ public final class KVPool: Sendable {
   /// Connections that are open, in use or not.
   public var openConnections: Int { state.withLock { $0.openCount } }
 
+  /// Places that requests hold. One that was cancelled holds its own until its connection is made or closed,
+  /// which may be a moment after its task knows.
+  package var heldPlaces: Int { state.withLock { $0.heldCount } }
+
   // MARK: - A request that has a place
 
   private func connect(_ pooled: PooledRequest) {

@@ -49,6 +49,9 @@ struct PoolState {
     self.limits = limits
   }
 
+  /// Places that requests hold, of all nodes.
+  var heldCount: Int { nodes.values.reduce(0) { $0 + $1.held } }
+
   /// Whether the pool is closed and nothing is left; true only the first time.
   mutating func becomesDrained() -> Bool {
     guard isClosed, !isDrained, openCount == 0, nodes.isEmpty else { return false }

@@ -25,7 +25,7 @@ public final class KVClient: Sendable {
   static let surveyTime = TimeAmount.seconds(1)
   static let configurationTime = TimeAmount.seconds(2)
 
-  let pool: KVPool
+  package let pool: KVPool
   let state = Mutex(RoutingState())
   let refresh = Mutex(RefreshTimes())
   /// By shard: what sessions were answered in.

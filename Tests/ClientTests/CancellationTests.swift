@@ -74,7 +74,8 @@ struct CancellationTests {
         task.cancel()
         Self.expectAnsweredOrCancelled(await task.result)
       }
-      // The places are all there.
+      // The places are all given back.
+      try await eventually("they are") { pool.heldPlaces == 0 }
       let answers = (0..<68).map { _ in pool.execute(get, on: server.address, deadline: .soon) }
       for answer in answers { try await expect(answer, toGiveStatus: 200) }
     }

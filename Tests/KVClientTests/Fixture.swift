@@ -24,6 +24,17 @@ func withCluster(
   if let failure { throw failure }
 }
 
+extension KVClient {
+  /// Waits until it has seen that all its connections are closed.
+  func knowsNoConnection() async throws {
+    let end = ContinuousClock.now + .seconds(5)
+    while pool.openConnections > 0 {
+      try #require(ContinuousClock.now < end)
+      try await Task.sleep(for: .milliseconds(1))
+    }
+  }
+}
+
 /// A value that a test and its servers share.
 final class Locked<Value: Sendable>: Sendable {
   let mutex: Mutex<Value>

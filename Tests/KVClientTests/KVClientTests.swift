@@ -84,6 +84,7 @@ struct KVClientTests {
       try await client.put("k", "1")
       cluster.promote(nil)
       try await cluster.nodes[0][0].stop()
+      try await client.knowsNoConnection()
       let writing = Task { try await client.put("k", "2") }
       while cluster.nodes[0][1].count("GET", "/status") < 2 {
         try await Task.sleep(for: .milliseconds(2))
@@ -101,6 +102,7 @@ struct KVClientTests {
       _ = try await client.topology()
       cluster.promote(nil)
       try await cluster.nodes[0][0].stop()
+      try await client.knowsNoConnection()
       let error = await #expect(throws: KVClientError.self) { try await client.put("k", "1") }
       guard case .noLeader(let shard, let reason) = error else {
         Issue.record("\(String(describing: error))")
