@@ -24,6 +24,8 @@ final class SegmentSupply: Sendable {
     /// Oldest first: a log must lose its segments in order.
     var retired: [String] = []
     var spareNumber = 0
+    /// The writer has asked in vain: no pauses until one is ready.
+    var isLate = false
     /// Set by an error; the next request tries again. Nothing is done before the first one.
     var isPaused = true
     var lastError: WALError?
@@ -33,6 +35,12 @@ final class SegmentSupply: Sendable {
 
     var hasWork: Bool { !isPaused && (!retired.isEmpty || filling != nil || ready.isEmpty) }
   }
+
+  /// Written and synced at a time: the log's own writes wait behind it.
+  private static let pieceBytes: UInt64 = 128 << 10
+  /// Of the time that a piece takes, its pause; and the longest one.
+  private static let pauseFactor: UInt64 = 4
+  private static let pauseMicrosecondsMax: UInt64 = 5_000
 
   private let directory: String
   private let segmentBytes: UInt64
@@ -52,7 +60,11 @@ final class SegmentSupply: Sendable {
 
   /// The segment that is ready, if there is one.
   func take() -> Spare? {
-    state.withLock { $0.ready.popLast() }
+    state.withLock { state in
+      let spare = state.ready.popLast()
+      if spare == nil { state.isLate = true }
+      return spare
+    }
   }
 
   /// Disposes of segments, given oldest first.
@@ -91,7 +103,11 @@ final class SegmentSupply: Sendable {
         state.isStopped ? true : state.hasWork ? false : nil
       }
       if isStopped { return }
+      let begin = LogClock.system.monotonicNanoseconds()
       step()
+      guard state.withLock({ $0.filling != nil && !$0.isLate && !$0.isStopped }) else { continue }
+      let pause = (LogClock.system.monotonicNanoseconds() - begin) / 1_000 * Self.pauseFactor
+      sleep(microseconds: UInt32(min(pause, Self.pauseMicrosecondsMax)))
     }
   }
 
@@ -169,7 +185,7 @@ final class SegmentSupply: Sendable {
 
   private func fill(_ filling: Filling) throws(WALError) {
     var filling = filling
-    let end = min(filling.filledBytes + UInt64(Zeros.shared.count), filling.spare.bytes)
+    let end = min(filling.filledBytes + Self.pieceBytes, filling.spare.bytes)
     do {
       try filling.spare.file.zero(filling.filledBytes..<end)
       // Synced piece by piece: one sync of everything would hold up the log's own.
@@ -185,6 +201,7 @@ final class SegmentSupply: Sendable {
       state.withLock {
         $0.filling = nil
         $0.ready.append(filling.spare)
+        $0.isLate = false
         $0.lastError = nil
       }
     } else {

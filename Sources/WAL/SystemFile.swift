@@ -208,6 +208,8 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
 /// Sleeps at most that long.
 package func sleep(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
 
+package func sleep(microseconds: UInt32) { usleep(microseconds) }
+
 /// How many processors there are for this process's threads.
 package func processorCount() -> Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 

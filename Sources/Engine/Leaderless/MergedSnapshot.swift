@@ -39,6 +39,7 @@ package enum MergedSnapshot {
     let writer = try SnapshotWriter(header, path: path, fileSystem: fileSystem, pace: pace)
     do throws(WALError) {
       for stripe in 0..<Index.stripeCount {
+        try pace.rest()
         for entry in entries(of: stripe, state, cut) {
           for version in entry.versions {
             guard let number = numbers[version.dot.origin] else {

@@ -1,18 +1,25 @@
 import Synchronization
 import WAL
 
-/// Keeps background work from taking the disk from the log: a limit on bytes a second, syncs in small
-/// portions, a way to stop it, and how far it is.
+/// Keeps background work from taking disk and processors from the log: a limit on bytes a second and on the share of
+/// a processor, syncs in small portions, a way to stop it, and how far it is.
 package final class Pace: Sendable {
   /// Each sync holds up those of the log: many small ones for their metadata, one of everything for as
   /// long as it takes.
   private static let syncBytes = 16 << 20
   /// Where nobody else waits for the disk.
   private static let hintBytes = 1 << 20
+  /// Work is done in pieces of so long, each with a rest behind it that is so many times as long as it was: where
+  /// all processors are busy, a commit waits for one behind a piece, and the fewer the fewer of them wait.
+  private static let pieceNanoseconds: UInt64 = 250_000
+  private static let restFactor: UInt64 = 5
+  private static let restNanosecondsMax: UInt64 = 20_000_000
 
   private struct State {
     /// When what was counted so far may have been done, on the monotonic clock.
     var next: UInt64 = 0
+    /// When the last rest was over.
+    var workingSince: UInt64 = 0
     var unsyncedBytes = 0
   }
 
@@ -25,7 +32,7 @@ package final class Pace: Sendable {
   private let total = Atomic(0)
 
   /// - Parameters:
-  ///   - bytesPerSecond: read and written together; nil for no limit.
+  ///   - bytesPerSecond: read and written together; nil for no limit, nor one of the processor's share.
   ///   - isAlone: true where no log's syncs have to be spared: then what is written goes to the disk at
   ///     once, and is waited for at the end only.
   package init(
@@ -62,7 +69,29 @@ package final class Pace: Sendable {
       return state.next > now ? state.next - now : 0
     }
     // Never long: somebody may want it to end.
-    if ahead > 1_000_000 { sleep(milliseconds: min(UInt32(ahead / 1_000_000), 1_000)) }
+    if ahead > 1_000_000 {
+      sleep(milliseconds: min(UInt32(ahead / 1_000_000), 1_000))
+      state.withLock { $0.workingSince = clock.monotonicNanoseconds() }
+    }
+    try rest()
+  }
+
+  /// Rests where it has worked for long enough. To be called every few microseconds of work.
+  ///
+  /// - Throws: `cancelled`.
+  package func rest() throws(WALError) {
+    guard !isCancelled.load(ordering: .relaxed) else { throw .cancelled }
+    guard bytesPerSecond != nil else { return }
+    let now = clock.monotonicNanoseconds()
+    let due = state.withLock { state -> UInt64 in
+      let worked = state.workingSince == 0 ? 0 : now &- state.workingSince
+      if state.workingSince == 0 { state.workingSince = now }
+      return worked < Self.pieceNanoseconds
+        ? 0 : min(worked * Self.restFactor, Self.restNanosecondsMax)
+    }
+    guard due > 0 else { return }
+    sleep(microseconds: UInt32(due / 1_000))
+    state.withLock { $0.workingSince = clock.monotonicNanoseconds() }
     guard !isCancelled.load(ordering: .relaxed) else { throw .cancelled }
   }
 

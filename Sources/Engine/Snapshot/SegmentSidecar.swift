@@ -133,7 +133,7 @@ package final class SegmentSidecar {
     var reader = LogReader(files: [segment], fileSystem: fileSystem)
     reader.limit = through
     let maker = try SidecarMaker(
-      path, segment.path, runItemsMax: runItemsMax, hash: hash, fileSystem: fileSystem)
+      path, runItemsMax: runItemsMax, hash: hash, fileSystem: fileSystem, pace: pace)
     do {
       try gather(&reader, maker, segment, after: after, through: through, pace)
       let end = LogBase(origin: reader.origin ?? 0, position: reader.end ?? .start)

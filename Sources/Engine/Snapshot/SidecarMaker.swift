@@ -6,35 +6,38 @@ import WAL
 final class SidecarMaker {
   private let path: String
   private let file: any File
-  private let segment: any File
   private let hash: ShardHash
   private let runItemsMax: Int
-  /// An item, and where in the record its key is.
+  private let pace: Pace
+  /// An item, and where in `keys` its key is.
   private struct Gathered {
     var item: SegmentSidecar.Item
     var keyOffset: UInt32
     var keyCount: UInt32
   }
 
+  /// A run ends once its keys are so many bytes.
+  private static let keyBytesMax = 4 << 20
+
   private var items: [Gathered] = []
+  private var keys: [UInt8] = []
   private var runs: [SegmentSidecar.Run] = []
   private var summary: LogSummary?
   private var end: UInt64 = 0
 
   init(
-    _ path: String, _ segmentPath: String, runItemsMax: Int, hash: ShardHash,
-    fileSystem: any FileSystem
+    _ path: String, runItemsMax: Int, hash: ShardHash, fileSystem: any FileSystem, pace: Pace
   ) throws(WALError) {
     self.path = path
     self.hash = hash
     self.runItemsMax = runItemsMax
+    self.pace = pace
     do {
       try fileSystem.remove(path)
     } catch {
       guard error.isNotFound else { throw error }
     }
     file = try fileSystem.open(path, .create)
-    segment = try fileSystem.open(segmentPath, .readOnly)
   }
 
   /// Takes up a frame's records.
@@ -64,8 +67,8 @@ final class SidecarMaker {
             crc: checksum(records.extracting(from..<record.end)))
           items.append(
             Gathered(
-              item: item, keyOffset: UInt32(record.key.lowerBound - from),
-              keyCount: UInt32(record.key.count)))
+              item: item, keyOffset: UInt32(keys.count), keyCount: UInt32(record.key.count)))
+          records.withUnsafeBytes { keys += UnsafeRawBufferPointer(rebasing: $0[record.key]) }
         case .purge:
           let range = Self.range(records.extracting(record.value))
           found.purges.append(LogSummary.Purge(sequence: sequence, range: range))
@@ -78,7 +81,7 @@ final class SidecarMaker {
       sequence += 1
     }
     summary = found
-    if items.count >= runItemsMax { try endRun() }
+    if items.count >= runItemsMax || keys.count >= Self.keyBytesMax { try endRun() }
   }
 
   private static func next(_ cursor: inout RecordCursor, _ records: RawSpan) -> Record? {
@@ -99,10 +102,7 @@ final class SidecarMaker {
 
   private func endRun() throws(WALError) {
     guard !items.isEmpty else { return }
-    items.sort {
-      $0.item.order == $1.item.order
-        ? $0.item.sequence < $1.item.sequence : $0.item.order < $1.item.order
-    }
+    try sort()
     try keepLast()
     runs.append(SegmentSidecar.Run(offset: end, count: UInt64(items.count)))
     let piece = UnsafeMutableRawBufferPointer.allocate(
@@ -129,58 +129,78 @@ final class SidecarMaker {
       index += count
     }
     items.removeAll(keepingCapacity: true)
+    keys.removeAll(keepingCapacity: true)
+  }
+
+  /// By order, then by number: in pieces, those of the same first byte of the order, each of which is short.
+  private func sort() throws(WALError) {
+    var ends = [Int](repeating: 0, count: 256)
+    for gathered in items { ends[Int(gathered.item.order.number >> 56)] += 1 }
+    for piece in 1..<256 { ends[piece] += ends[piece - 1] }
+    var places = [0] + ends.dropLast()
+    try pace.rest()
+    var sorted = items
+    for gathered in items {
+      let piece = Int(gathered.item.order.number >> 56)
+      sorted[places[piece]] = gathered
+      places[piece] += 1
+    }
+    for piece in 0..<256 {
+      try pace.rest()
+      let range = (piece == 0 ? 0 : ends[piece - 1])..<ends[piece]
+      sorted.withUnsafeMutableBufferPointer { all in
+        var part = UnsafeMutableBufferPointer(rebasing: all[range])
+        part.sort {
+          $0.item.order == $1.item.order
+            ? $0.item.sequence < $1.item.sequence : $0.item.order < $1.item.order
+        }
+      }
+    }
+    items = sorted
   }
 
   /// Keeps of each key the last item only, and puts keys of one hash in the order of their bytes.
   private func keepLast() throws(WALError) {
     var kept = 0
     var index = 0
+    var steps = 0
     while index < items.count {
       var next = index + 1
       while next < items.count, items[next].item.order == items[index].item.order { next += 1 }
-      if next - index == 1 {
-        items[kept] = items[index]
+      // Mostly one key that was written again and again; seldom several keys of the same hash.
+      if next - index > 1 { sortByKey(index..<next) }
+      for number in index..<next
+      where number == next - 1 || compareKeys(items[number], items[number + 1]) != 0 {
+        items[kept] = items[number]
         kept += 1
-      } else {
-        // Mostly one key that was written again and again; seldom several keys of the same hash.
-        var found: [(key: [UInt8], item: Gathered)] = []
-        for number in index..<next {
-          let key = try key(items[number])
-          if let last = found.last, last.key == key {
-            found[found.count - 1].item = items[number]
-          } else {
-            found.append((key, items[number]))
-          }
-        }
-        found.sort { Self.isBefore($0, $1) }
-        for number in found.indices {
-          let isLast = number == found.count - 1 || found[number + 1].key != found[number].key
-          guard isLast else { continue }
-          items[kept] = found[number].item
-          kept += 1
-        }
       }
       index = next
+      steps += 1
+      if steps % 64 == 0 { try pace.rest() }
     }
     items.removeSubrange(kept...)
   }
 
-  private static func isBefore(
-    _ a: (key: [UInt8], item: Gathered), _ b: (key: [UInt8], item: Gathered)
-  ) -> Bool {
-    let order = a.key.withUnsafeBytes { left in
-      b.key.withUnsafeBytes { right in compare(left, right) }
-    }
-    return order == 0 ? a.item.item.sequence < b.item.item.sequence : order < 0
+  private func sortByKey(_ group: Range<Int>) {
+    let first = items[group.lowerBound]
+    guard !group.allSatisfy({ compareKeys(items[$0], first) == 0 }) else { return }
+    items.replaceSubrange(
+      group,
+      with: items[group].sorted { a, b in
+        let order = compareKeys(a, b)
+        return order == 0 ? a.item.sequence < b.item.sequence : order < 0
+      })
   }
 
-  private func key(_ gathered: Gathered) throws(WALError) -> [UInt8] {
-    let offset = gathered.item.offset + UInt64(gathered.keyOffset)
-    let key = try segment.bytes(at: offset, count: Int(gathered.keyCount))
-    guard key.count == Int(gathered.keyCount) else {
-      throw .invalidFile(path: segment.path, offset: offset, reason: "the file was cut short")
-    }
-    return key
+  private func compareKeys(_ a: Gathered, _ b: Gathered) -> Int {
+    keys.withUnsafeBytes { compare(Self.key(of: a, in: $0), Self.key(of: b, in: $0)) }
+  }
+
+  private static func key(
+    of gathered: Gathered, in keys: UnsafeRawBufferPointer
+  ) -> UnsafeRawBufferPointer {
+    let start = Int(gathered.keyOffset)
+    return UnsafeRawBufferPointer(rebasing: keys[start..<start + Int(gathered.keyCount)])
   }
 
   func finish(

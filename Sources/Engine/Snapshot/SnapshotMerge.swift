@@ -245,43 +245,55 @@ package struct SnapshotMerge {
   ) throws(WALError) {
     let survival = try Survival(summary)
     var queue = MergeQueue()
-    if let previous = input.previous { queue.push(try SnapshotSource(previous, pace: pace)) }
+    if let previous = input.previous { queue.add(try SnapshotSource(previous, pace: pace)) }
     for sidecar in sidecars {
-      for run in sidecar.runs { queue.push(try SidecarSource(sidecar, run, pace: pace)) }
+      for run in sidecar.runs { queue.add(try SidecarSource(sidecar, run, pace: pace)) }
     }
-    var ties: [any MergeSource] = []
+    var tied: [Int] = []
     while let least = queue.least {
-      ties.removeAll(keepingCapacity: true)
-      while queue.least == least { ties.append(queue.pop()) }
-      if ties.count > 1 { try keepLeastKey(&ties, others: &queue) }
-      var newest = ties[0]
-      for source in ties where source.version > newest.version { newest = source }
-      let (bytes, record) = try newest.record()
-      if record.type == .put, survival.holds(newest.version, least, record, bytes) {
-        try writer.append(
-          least, version: newest.version, bytes, dataBytes: record.key.count + record.value.count)
+      guard queue.isTied else {
+        try write(queue.first, least, survival, to: writer)
+        try queue.advanceFirst()
+        continue
       }
-      for source in ties {
-        try source.advance()
-        queue.push(source)
+      queue.popTied(into: &tied)
+      try keepLeastKey(&tied, in: &queue)
+      var newest = queue.source(tied[0])
+      for number in tied where queue.source(number).version > newest.version {
+        newest = queue.source(number)
+      }
+      try write(newest, least, survival, to: writer)
+      for number in tied {
+        try queue.source(number).advance()
+        queue.putBack(number)
       }
     }
   }
 
+  /// Writes what a source stands at, if it is still there at the end.
+  private func write(
+    _ source: any MergeSource, _ order: KeyOrder, _ survival: Survival, to writer: SnapshotWriter
+  ) throws(WALError) {
+    let (bytes, record) = try source.record()
+    guard record.type == .put, survival.holds(source.version, order, record, bytes) else { return }
+    try writer.append(
+      order, version: source.version, bytes, dataBytes: record.key.count + record.value.count)
+  }
+
   /// Of sources at keys of the same hash, keeps those at the least key; the others go back.
   private func keepLeastKey(
-    _ ties: inout [any MergeSource], others queue: inout MergeQueue
+    _ tied: inout [Int], in queue: inout MergeQueue
   ) throws(WALError) {
-    var least = [ties[0]]
-    for source in ties.dropFirst() {
-      let order = compare(try source.key(), try least[0].key())
+    var least = [tied[0]]
+    for number in tied.dropFirst() {
+      let order = compare(try queue.source(number).key(), try queue.source(least[0]).key())
       if order < 0 {
-        for other in least { queue.push(other) }
+        for other in least { queue.putBack(other) }
         least.removeAll(keepingCapacity: true)
       }
-      if order <= 0 { least.append(source) } else { queue.push(source) }
+      if order <= 0 { least.append(number) } else { queue.putBack(number) }
     }
-    ties = least
+    tied = least
   }
 
   /// Which of the last records about keys are still there at the end.

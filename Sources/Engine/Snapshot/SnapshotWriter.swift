@@ -76,6 +76,7 @@ package final class SnapshotWriter {
     rawCount += bytes
     blockEntries += 1
     count(order, version: version, dataBytes: dataBytes)
+    if footer.entries % 64 == 0 { try pace.rest() }
   }
 
   @inline(__always)
