@@ -36,8 +36,8 @@ build: setup
 # that compute, or wait for processes, would keep their few threads from tests whose answers have deadlines.
 test: test-setup
 	$(SWIFT) build $(RELEASE) --build-tests
-	set -e; for target in WAL Sharding Engine Crash Client Bench Server BlackBox; do \
-	  $(SWIFT) test $(RELEASE) --skip-build --filter $${target}Tests; done
+	set -e; for target in WAL Sharding Engine Crash Client KVClient Bench Server BlackBox; do \
+	  $(SWIFT) test $(RELEASE) --skip-build --filter "^$${target}Tests\."; done
 	scripts/fuzz $(SECONDS)
 
 # Coverage-guided fuzzing of what reads bytes of the disk and the network: make fuzz SECONDS=600

@@ -1,7 +1,7 @@
-/// What a node of a leaderless set knows of a key: of each origin the highest sequence number, as
-/// `X-KV-Context` tells it. A version vector: one that covers another has seen all that it has.
-package struct ContextVector: Sendable, Equatable {
-  struct Entry: Sendable, Equatable {
+/// What somebody has seen of a leaderless shard, as `X-KV-Context` tells it: of each log the highest sequence
+/// number. A version vector: one that covers another has seen all that it has.
+public struct KVContext: Hashable, Sendable {
+  struct Entry: Hashable, Sendable {
     var origin: UInt64
     var sequence: UInt64
   }
@@ -9,17 +9,17 @@ package struct ContextVector: Sendable, Equatable {
   /// By origin, ascending, each once.
   private(set) var entries: [Entry] = []
 
-  /// Of a key of which nothing is known.
-  package init() {}
+  /// Of who has seen nothing.
+  public init() {}
 
-  package var isEmpty: Bool { entries.isEmpty }
+  public var isEmpty: Bool { entries.isEmpty }
 
   /// Reads `ORIGIN:SEQ,ORIGIN:SEQ`, 16 hexadecimal digits and a decimal number each, which something else
   /// follows in the bytes; nothing at all is the empty one.
   ///
   /// - Parameter position: moved behind it.
   /// - Returns: nil when that is none.
-  init?(_ bytes: UnsafeRawBufferPointer, _ position: inout Int) {
+  package init?(_ bytes: UnsafeRawBufferPointer, _ position: inout Int) {
     let start = position
     while position < bytes.count, !Self.isEnd(bytes[position]) {
       if position > start {
@@ -37,18 +37,20 @@ package struct ContextVector: Sendable, Equatable {
     }
   }
 
+  /// Reads what `description` writes.
+  ///
   /// - Returns: nil when that is none.
-  package init?(_ text: String) {
+  public init?(_ text: String) {
     var position = 0
     let bytes = Array(text.utf8)
-    guard let vector = bytes.withUnsafeBytes({ ContextVector($0, &position) }),
+    guard let vector = bytes.withUnsafeBytes({ KVContext($0, &position) }),
       position == bytes.count
     else { return nil }
     self = vector
   }
 
   /// Whether it has seen everything that the other one has.
-  package func covers(_ other: ContextVector) -> Bool {
+  public func covers(_ other: KVContext) -> Bool {
     var index = 0
     for entry in other.entries where entry.sequence > 0 {
       while index < entries.count, entries[index].origin < entry.origin { index += 1 }
@@ -60,7 +62,7 @@ package struct ContextVector: Sendable, Equatable {
   }
 
   /// Takes what the other one has seen as well.
-  package mutating func merge(_ other: ContextVector) {
+  public mutating func merge(_ other: KVContext) {
     guard !covers(other) else { return }
     var index = 0
     for entry in other.entries {
@@ -108,5 +110,15 @@ package struct ContextVector: Sendable, Equatable {
       position += 1
     }
     return position > start ? number : nil
+  }
+}
+
+/// `ORIGIN:NUMBER,…`, as the header field has it.
+extension KVContext: CustomStringConvertible {
+  public var description: String {
+    entries.map { entry in
+      let digits = String(entry.origin, radix: 16)
+      return String(repeating: "0", count: 16 - digits.count) + digits + ":\(entry.sequence)"
+    }.joined(separator: ",")
   }
 }

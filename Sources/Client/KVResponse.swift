@@ -17,6 +17,9 @@ public struct KVResponse: Sendable {
   /// The number of the write, from `X-KV-Version`.
   public var version: UInt64? { headers.first(name: "X-KV-Version").flatMap { UInt64($0) } }
 
+  /// What whoever has this answer has seen, from `X-KV-Context`: of a leaderless shard.
+  public var context: KVContext? { headers.first(name: "X-KV-Context").flatMap { KVContext($0) } }
+
   /// What `If-Match` and `If-None-Match` take, as it came, quotes and all.
   public var etag: String? { headers.first(name: "ETag") }
 }

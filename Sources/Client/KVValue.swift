@@ -1,4 +1,4 @@
-/// One of several values that were read together.
+/// One of several values that were read together: of several keys, or of one that has several.
 public struct KVValue: Hashable, Sendable {
   public var value: [UInt8]
   /// The number of the write that it comes from.

@@ -11,16 +11,18 @@ package enum KeyExchange {
   }
 
   package static func put(
-    _ target: String, _ value: [UInt8], if condition: KVCondition?
+    _ target: String, _ value: [UInt8], if condition: KVCondition?, context: KVContext? = nil
   ) -> KVRequest {
     var request = KVRequest(.PUT, target, body: ByteBuffer(bytes: value))
-    if let (name, value) = condition?.header { request.headers.add(name: name, value: value) }
+    request.add(condition, context)
     return request
   }
 
-  package static func delete(_ target: String, if condition: KVCondition?) -> KVRequest {
+  package static func delete(
+    _ target: String, if condition: KVCondition?, context: KVContext? = nil
+  ) -> KVRequest {
     var request = KVRequest(.DELETE, target)
-    if let (name, value) = condition?.header { request.headers.add(name: name, value: value) }
+    request.add(condition, context)
     return request
   }
 
@@ -34,7 +36,8 @@ package enum KeyExchange {
         throw .unexpectedAnswer(node, "the answer has no ETag")
       }
       return KVEntry(
-        value: Array(answer.body.readableBytesView), version: try version(answer, node), etag: etag)
+        value: Array(answer.body.readableBytesView), version: try version(answer, node),
+        etag: etag, context: answer.context)
     case 404: return nil
     default: throw refusal(answer, node)
     }
@@ -47,7 +50,7 @@ package enum KeyExchange {
     guard answer.status == 200 || answer.status == 201 else { throw refusal(answer, node) }
     let version = try version(answer, node)
     guard let etag = answer.etag else { throw .unexpectedAnswer(node, "the answer has no ETag") }
-    return KVWritten(version: version, etag: etag)
+    return KVWritten(version: version, etag: etag, context: answer.context)
   }
 
   /// - Returns: false when the key was absent already.
@@ -72,5 +75,12 @@ package enum KeyExchange {
       throw .unexpectedAnswer(node, "the answer has no X-KV-Version")
     }
     return version
+  }
+}
+
+extension KVRequest {
+  fileprivate mutating func add(_ condition: KVCondition?, _ context: KVContext?) {
+    if let (name, value) = condition?.header { headers.add(name: name, value: value) }
+    if let context { headers.add(name: "X-KV-Context", value: "\(context)") }
   }
 }

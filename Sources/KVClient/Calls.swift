@@ -94,10 +94,14 @@ extension KVClient {
   /// take what it has read of one part for what the others have to have. So the configuration is asked for where
   /// an answer is of a later epoch than any before it.
   private func placed(_ answered: Answered, _ call: Call) async -> Answered {
-    guard call.needsRoutes, case .key(let key) = call.place,
-      let tag = answered.answer.etag.flatMap({ VersionTag($0) })
-    else { return answered }
+    guard call.needsRoutes, case .key(let key) = call.place else { return answered }
     var answered = answered
+    if answered.answer.context != nil {
+      place(&answered, key)
+      return answered
+    }
+    guard let tag = answered.answer.etag.flatMap({ VersionTag($0) })
+    else { return answered }
     // Another call may have learned of it meanwhile.
     place(&answered, key)
     let isLater = epochs.withLock {

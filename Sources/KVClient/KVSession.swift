@@ -1,14 +1,20 @@
+import Client
 import Synchronization
 
 /// What one user of a client has written and read, so that it reads nothing older.
 ///
+/// In a leaderless shard its writes replace what it has written and read, too, whichever node takes them.
+///
 /// Given to calls of one client, one after the other or at once: a read sees what the writes of the session
 /// that were answered before it have written, whichever node answers, and of no shard anything older than
-/// what the session has read of it. Of each shard the newest version is kept, and nothing else.
+/// what the session has read of it. Of each shard the newest version is kept, of a leaderless one what was seen of
+/// each of its logs, and nothing else.
 public final class KVSession: Sendable {
   fileprivate struct Seen {
     var shardCount = 0
     var tags: [Int: VersionTag] = [:]
+    /// Of leaderless shards.
+    var contexts: [Int: KVContext] = [:]
   }
 
   private let seen = Mutex(Seen())
@@ -25,10 +31,11 @@ public final class KVSession: Sendable {
     }
   }
 
-  /// What a delete or a batch was answered is the newest that the session has written. Older nodes say its number
-  /// alone.
+  /// What an answer says of what was read or written. Older nodes say of a delete and of a batch its number alone.
   func note(_ answered: Answered) {
-    if let etag = answered.answer.etag {
+    if let context = answered.answer.context {
+      note(context, shard: answered.shard, of: answered.shardCount)
+    } else if let etag = answered.answer.etag {
       note(etag, shard: answered.shard, of: answered.shardCount)
     } else if let version = answered.answer.version {
       note(version: version, shard: answered.shard, of: answered.shardCount)
@@ -45,11 +52,27 @@ public final class KVSession: Sendable {
     }
   }
 
+  /// So much of a leaderless shard was seen.
+  package func note(_ context: KVContext, shard: Int, of count: Int) {
+    seen.withLock { seen in
+      seen.move(to: count)
+      seen.contexts[shard, default: KVContext()].merge(context)
+    }
+  }
+
+  /// What a node of that shard must have to take a write: nil where there is a leader, which has everything.
+  package func seen(shard: Int, of count: Int) -> String? {
+    seen.withLock { seen in
+      seen.move(to: count)
+      return seen.contexts[shard].map { "\($0)" }
+    }
+  }
+
   /// What a read of that shard must not be older than.
   package func minimum(shard: Int, of count: Int) -> String? {
     seen.withLock { seen in
       seen.move(to: count)
-      return seen.tags[shard]?.text
+      return seen.contexts[shard].map { "\($0)" } ?? seen.tags[shard]?.text
     }
   }
 }
@@ -59,11 +82,14 @@ extension KVSession.Seen {
   /// shard j mod n. Any other change of their number is of another store.
   fileprivate mutating func move(to count: Int) {
     guard count != shardCount else { return }
-    let (old, oldCount) = (tags, shardCount)
+    let (oldTags, oldContexts, oldCount) = (tags, contexts, shardCount)
     shardCount = count
-    tags = [:]
+    (tags, contexts) = ([:], [:])
     guard oldCount > 0, count.isMultiple(of: oldCount) else { return }
-    for shard in 0..<count { tags[shard] = old[shard % oldCount] }
+    for shard in 0..<count {
+      tags[shard] = oldTags[shard % oldCount]
+      contexts[shard] = oldContexts[shard % oldCount]
+    }
   }
 }
 

@@ -43,6 +43,8 @@ public struct Configuration: Sendable {
   public var segmentBytes = Format.segmentBytesDefault
   /// A snapshot is due when the log behind the last one outgrows this, and that snapshot.
   public var snapshotLogBytes: UInt64 = 256 << 20
+  /// Read and written for one, at most; nil for no limit.
+  public var snapshotBytesPerSecond: Int? = 32 << 20
   /// Log that is kept for copies that are being made and for followers, and for nothing else, is
   /// bounded by this.
   public var retainBytes: UInt64 = 1 << 30

@@ -300,6 +300,7 @@ extension Configuration {
     options.segmentBytes = segmentBytes
     options.memoryBytesMax = memoryBytesMax
     options.snapshotLogBytes = snapshotLogBytes
+    options.snapshotBytesPerSecond = snapshotBytesPerSecond
     options.retainBytes = retainBytes
     options.progress = progress
     return options

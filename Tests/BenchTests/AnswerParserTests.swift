@@ -1,4 +1,5 @@
 import Bench
+import Client
 import Testing
 
 struct AnswerParserTests {
@@ -36,7 +37,7 @@ struct AnswerParserTests {
     closes: Bool = false
   ) -> AnswerParser.Answer {
     var answer = AnswerParser.Answer()
-    answer.context = ContextVector(context)!
+    answer.context = KVContext(context)!
     (answer.status, answer.version, answer.epoch, answer.closes) = (status, version, epoch, closes)
     return answer
   }

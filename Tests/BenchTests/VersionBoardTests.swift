@@ -1,4 +1,5 @@
 import Bench
+import Client
 import Testing
 
 struct VersionBoardTests {
@@ -72,11 +73,11 @@ struct VersionBoardTests {
     func acknowledge(_ text: String) throws {
       board.writeBegan(0)
       board.writeAcknowledged(
-        0, order: VersionBoard.presence, context: try #require(ContextVector(text)), now: 1)
+        0, order: VersionBoard.presence, context: try #require(KVContext(text)), now: 1)
     }
     func judge(_ text: String, _ mark: VersionBoard.Mark) throws -> VersionBoard.Verdict {
       board.judge(
-        0, since: mark, order: VersionBoard.presence, context: try #require(ContextVector(text)))
+        0, since: mark, order: VersionBoard.presence, context: try #require(KVContext(text)))
     }
     // Two nodes, of which neither has seen the other's write.
     try acknowledge("\(b):4")

@@ -1,16 +1,16 @@
-import Bench
+import Client
 import Testing
 
-struct ContextVectorTests {
+struct KVContextTests {
   private static let (a, b, c) = ("00000000000000aa", "00000000000000bb", "fffffffffffffffc")
 
-  private func vector(_ text: String) throws -> ContextVector {
-    try #require(ContextVector(text), "\(text)")
+  private func vector(_ text: String) throws -> KVContext {
+    try #require(KVContext(text), "\(text)")
   }
 
   @Test("is read as nodes write it, and nothing at all is empty")
   func parsing() throws {
-    #expect(try vector("").isEmpty && vector("") == ContextVector())
+    #expect(try vector("").isEmpty && vector("") == KVContext())
     #expect(try !vector("\(Self.a):1").isEmpty)
     #expect(
       try vector("\(Self.a):1,\(Self.c):18446744073709551615")
@@ -25,7 +25,7 @@ struct ContextVectorTests {
       "\(a):1 ", "\(a):-1", "g0000000000000aa:1", "\(a):1\n",
     ])
   func refusals(text: String) {
-    #expect(ContextVector(text) == nil)
+    #expect(KVContext(text) == nil)
   }
 
   @Test("covers what has seen no more, entry by entry")
@@ -43,11 +43,11 @@ struct ContextVectorTests {
   @Test("that takes another in covers both, and no more than these")
   func merging() throws {
     let (a, b, c) = (Self.a, Self.b, Self.c)
-    var vector = ContextVector()
+    var vector = KVContext()
     vector.merge(try self.vector("\(b):4"))
     vector.merge(try self.vector("\(a):3,\(c):1"))
     vector.merge(try self.vector("\(a):2,\(b):5"))
-    vector.merge(ContextVector())
+    vector.merge(KVContext())
     #expect(vector == (try self.vector("\(a):3,\(b):5,\(c):1")))
   }
 }

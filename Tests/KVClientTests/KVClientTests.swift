@@ -85,8 +85,22 @@ struct KVClientTests {
       cluster.promote(nil)
       try await cluster.nodes[0][0].stop()
       try await client.knowsNoConnection()
-      let writing = Task { try await client.put("k", "2") }
+      let outcome = Locked("it goes on")
+      let writing = Task {
+        do {
+          let written = try await client.put("k", "2")
+          outcome.mutex.withLock { $0 = "\(written)" }
+          return written
+        } catch {
+          outcome.mutex.withLock { $0 = "\(error)" }
+          throw error
+        }
+      }
+      let deadline = ContinuousClock.now + .seconds(30)
       while cluster.nodes[0][1].count("GET", "/status") < 2 {
+        try #require(
+          ContinuousClock.now < deadline,
+          "\(outcome.mutex.withLock { $0 }) \(cluster.nodes[0][1].requests.map(\.target))")
         try await Task.sleep(for: .milliseconds(2))
       }
       cluster.promote(2)

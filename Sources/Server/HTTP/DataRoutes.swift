@@ -180,8 +180,14 @@ extension LoopState {
     // What a read with `min_version` is not to be older than; of a put also what `If-Match` takes.
     switch route {
     case .restPut, .restDelete, .batch:
-      // In a leaderless shard what concurrent writers have left beside it shows in a read.
-      if node.merged == nil { answer.tagEpoch = store.epochs.epoch(of: request.version) }
+      if node.merged == nil {
+        answer.tagEpoch = store.epochs.epoch(of: request.version)
+      } else if route == .restPut {
+        // Of the value alone: it matches as long as nothing stands beside it.
+        answer.tagEpoch = Self.mergedEpoch
+        answer.tagVersion = KeyVersions.tag(
+          of: Dot(origin: store.origin, sequence: request.version))
+      }
     default: break
     }
     return answer

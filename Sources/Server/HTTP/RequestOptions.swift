@@ -78,6 +78,13 @@ extension LoopState {
   /// - Returns: the answer when nothing is to be written.
   func writeOptions(_ query: Parameters, _ lane: StandardLane) -> Answer? {
     if case .refused(let answer) = readOptions(query, isRead: false) { return answer }
+    // A write replaces what is here: so what its client has seen has to be.
+    if let merged = node.merged,
+      let seen = query.text("min_version").flatMap({ VersionVector($0) }),
+      !merged.state.applied.covers(seen)
+    {
+      return unavailable("min_version is not here yet: nothing was written")
+    }
     let asked = query.first("w")?.withUnsafeBytes { DecimalText.parse($0) }
     let wanted = asked.map { Int($0) } ?? node.configuration.writeQuorum
     lane.quorum = .alone

@@ -10,13 +10,14 @@ struct DeleteCommand: AsyncParsableCommand {
   @Argument(help: "What to remove.")
   var key: String
 
+  @OptionGroup var seen: SeenContext
   @OptionGroup var options: ClientOptions
 
   func validate() throws { try KeyArgument.validate(key) }
 
   func run() async throws {
     let wasThere = try await options.askCluster { client throws(KVClientError) in
-      try await client.delete(Array(key.utf8))
+      try await client.delete(Array(key.utf8), context: seen.context)
     }
     guard wasThere else { throw KeyArgument.notFound(key) }
     guard options.json else { return try Output.writeLine("deleted") }

@@ -4,7 +4,12 @@ import KVClient
 struct GetCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "get", abstract: "Prints the value of a key, raw, with nothing added.",
-    discussion: "Exit code 1 if the key is absent. A key that begins with - goes behind --.",
+    discussion: """
+      Exit code 1 if the key is absent. A key that begins with - goes behind --.
+
+      Of a leaderless shard's key with several values it is the newest, and standard error says how many there are; --json \
+      has all of them, and the context that a write takes which replaces them.
+      """,
     version: Version.current)
 
   @Argument(help: "What to read.")
@@ -19,11 +24,25 @@ struct GetCommand: AsyncParsableCommand {
       try await client.get(Array(key.utf8))
     }
     guard let entry = found else { throw KeyArgument.notFound(key) }
-    guard options.json else { return try Output.write(entry.value) }
-    try Output.writeLine(
-      JSONText.object([
-        JSONText.member("key", Array(key.utf8)), JSONText.member("value", entry.value),
-        ("version", String(entry.version)),
-      ]))
+    guard options.json else {
+      if !entry.siblings.isEmpty {
+        Output.note("the newest of \(entry.siblings.count + 1) values; --json shows all")
+      }
+      return try Output.write(entry.value)
+    }
+    var members = [
+      JSONText.member("key", Array(key.utf8)), JSONText.member("value", entry.value),
+      ("version", String(entry.version)),
+    ]
+    if let context = entry.context {
+      members.append(JSONText.member("context", Array("\(context)".utf8)))
+    }
+    if !entry.siblings.isEmpty {
+      let others = entry.siblings.map {
+        JSONText.object([JSONText.member("value", $0.value), ("version", String($0.version))])
+      }
+      members.append(("siblings", "[\(others.joined(separator: ","))]"))
+    }
+    try Output.writeLine(JSONText.object(members))
   }
 }

@@ -35,6 +35,12 @@ enum Output {
     return ExitCode(1)
   }
 
+  /// Says something beside what is printed.
+  static func note(_ message: String) {
+    // Nobody is left to be told when this fails.
+    _ = write(Array("note: \(message)\n".utf8), to: STDERR_FILENO)
+  }
+
   /// Writes everything.
   ///
   /// - Returns: the error number, or nil when all went well.

@@ -12,6 +12,7 @@ struct SetCommand: AsyncParsableCommand {
   @Argument(help: "Its value; - reads standard input to the end, byte for byte.")
   var value: String
 
+  @OptionGroup var seen: SeenContext
   @OptionGroup var options: ClientOptions
 
   func validate() throws { try KeyArgument.validate(key) }
@@ -19,7 +20,7 @@ struct SetCommand: AsyncParsableCommand {
   func run() async throws {
     let bytes = value == "-" ? try StandardInput.read() : Array(value.utf8)
     let version = try await options.askCluster { client throws(KVClientError) in
-      try await client.put(Array(key.utf8), bytes).version
+      try await client.put(Array(key.utf8), bytes, context: seen.context).version
     }
     guard options.json else { return try Output.writeLine("version \(version)") }
     try Output.writeLine(

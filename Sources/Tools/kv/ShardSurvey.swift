@@ -6,6 +6,7 @@ struct ShardSurvey: Sendable {
     /// Nil when the leader knows the name alone.
     var address: NodeAddress?
     var id: String
+    /// Leads, or takes writes as every node of a leaderless shard does.
     var isLeader: Bool
     /// Of the node in its leader's list.
     var row: JSONValue?
@@ -18,6 +19,7 @@ struct ShardSurvey: Sendable {
   private static let nodesMax = 256
 
   private(set) var nodes: [Node] = []
+  private(set) var isLeaderless = false
 
   /// - Parameters:
   ///   - asked: the node that answered `status`.
@@ -41,7 +43,18 @@ struct ShardSurvey: Sendable {
     }
     survey.add(asked, status)
     await survey.askRest(ask)
+    if status["role"]?.string == "leaderless" { survey.isLeaderless = true }
     return survey
+  }
+
+  /// Of the nodes of a leaderless shard: what one of them has and this one lacks, of all logs together.
+  func lackedRecords(of node: Node) -> UInt64? {
+    guard let own = node.status?.positions else { return nil }
+    var furthest = own
+    for other in nodes {
+      furthest.merge(other.status?.positions ?? [:]) { max($0, $1) }
+    }
+    return furthest.reduce(0) { $0 &+ ($1.value - (own[$1.key] ?? 0)) }
   }
 
   /// A row of the leader's list.
@@ -87,10 +100,19 @@ extension ShardSurvey.Node {
 
   var role: String { status?["role"]?.string ?? (isLeader ? "leader" : "replica") }
 
-  /// `ready` for a leader; a replica's is what its leader says; `unreachable` for who does not answer.
+  /// `ready` for a leader, and for every node of a leaderless shard; a replica's is what its leader says;
+  /// `unreachable` for who does not answer.
   var state: String {
     if error != nil { return "unreachable" }
-    if isLeader { return "ready" }
+    if isLeader || role == "leaderless" { return "ready" }
     return row?["state"]?.string ?? "unknown"
+  }
+}
+
+extension JSONValue {
+  /// Of a leaderless shard's node: how far it has each log.
+  fileprivate var positions: [String: UInt64]? {
+    guard case .object(let origins) = self["origins"] else { return nil }
+    return origins.compactMapValues { if case .unsigned(let number) = $0 { number } else { nil } }
   }
 }

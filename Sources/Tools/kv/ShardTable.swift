@@ -12,15 +12,19 @@ struct ShardTable {
     let rows = survey.nodes.map { node in
       [
         CellText(text: QuotedText.printable(node.address.map { "\($0)" } ?? node.id)),
-        CellText(name: "role", value: .string(node.role)),
+        CellText(name: "role", value: .string(role(node))),
         CellText(text: QuotedText.printable(node.state), color: Self.color(node.state)),
-        Self.cell(node.status?["epoch"]), Self.cell(node.status?["sequence"]?["applied"]),
-        Self.lag(node), Self.cell(node.status?["keys"]),
+        survey.isLeaderless ? CellText(text: "-") : Self.cell(node.status?["epoch"]),
+        Self.cell(node.status?["sequence"]?["applied"]), lag(node), Self.cell(node.status?["keys"]),
         Self.cell(node.status?["snapshot"]?["sequence"]), Self.uptime(node.status),
       ]
     }
     let errors = survey.nodes.compactMap(\.error).map { "\(QuotedText.printable($0))\n" }
     return TableText(hasColors: hasColors).text(Self.columns, rows) + errors.joined()
+  }
+
+  private func role(_ node: ShardSurvey.Node) -> String {
+    survey.isLeaderless ? "leaderless" : node.role
   }
 
   private static func color(_ state: String) -> CellText.Color {
@@ -37,7 +41,14 @@ struct ShardTable {
   }
 
   /// What is not known is not 0.
-  private static func lag(_ node: ShardSurvey.Node) -> CellText {
+  private func lag(_ node: ShardSurvey.Node) -> CellText {
+    if survey.isLeaderless {
+      guard let records = survey.lackedRecords(of: node) else {
+        return CellText(text: "unknown", color: .yellow)
+      }
+      return records == 0
+        ? CellText(text: "0") : CellText(text: "\(records) records", color: .yellow)
+    }
     if node.isLeader { return CellText(text: "-") }
     guard let records = node.row?["lag_records"]?.number else {
       return CellText(text: "unknown", color: .yellow)
@@ -61,15 +72,17 @@ struct ShardTable {
   /// One object; what is not known is null.
   var json: String {
     let nodes = survey.nodes.map { node in
-      JSONText.object([
+      // What a leaderless node says of another is of its own log alone.
+      let row = survey.isLeaderless ? nil : node.row
+      return JSONText.object([
         ("node", JSONText.string(node.status?["node"]?.string ?? node.id)),
         ("address", node.address.map { JSONText.string("\($0)") } ?? "null"),
-        ("role", JSONText.string(node.role)), ("state", JSONText.string(node.state)),
+        ("role", JSONText.string(role(node))), ("state", JSONText.string(node.state)),
         ("epoch", Self.json(node.status?["epoch"])),
         ("applied", Self.json(node.status?["sequence"]?["applied"])),
-        ("lag_records", Self.json(node.row?["lag_records"])),
-        ("lag_bytes", Self.json(node.row?["lag_bytes"])),
-        ("lag_seconds", Self.json(node.row?["lag_seconds"])),
+        ("lag_records", lagRecords(node)),
+        ("lag_bytes", Self.json(row?["lag_bytes"])),
+        ("lag_seconds", Self.json(row?["lag_seconds"])),
         ("keys", Self.json(node.status?["keys"])),
         ("snapshot", Self.json(node.status?["snapshot"]?["sequence"])),
         ("uptime_seconds", Self.json(node.status?["uptime_seconds"])),
@@ -77,6 +90,11 @@ struct ShardTable {
       ])
     }
     return JSONText.object([("nodes", "[\(nodes.joined(separator: ","))]")])
+  }
+
+  private func lagRecords(_ node: ShardSurvey.Node) -> String {
+    guard survey.isLeaderless else { return Self.json(node.row?["lag_records"]) }
+    return survey.lackedRecords(of: node).map { "\($0)" } ?? "null"
   }
 
   private static func json(_ value: JSONValue?) -> String { value?.number ?? "null" }

@@ -107,9 +107,17 @@ import Testing
       try LeaderlessSet.send(.get("none"), to: second).status == 404
     }
     for number in 0..<50 {
-      #expect(try LeaderlessSet.put("k\(number)", "v", at: nodes[number % 2]).status == 201)
+      let written = try LeaderlessSet.put("k\(number)", "v", at: nodes[number % 2])
+      #expect(written.status == 201)
       #expect(try LeaderlessSet.values("k\(number)", at: nodes[2]) == ["v"])
-      #expect(try LeaderlessSet.send(.delete("k\(number)"), to: nodes[1]).status == 204)
+      // It may be the one of three that has not got it yet: then it says so.
+      let seen = try #require(written.headers["x-kv-context"])
+      let delete = HTTPRequest(method: "DELETE", target: "/kv/k\(number)?min_version=\(seen)")
+      try await LeaderlessSet.within("it has what is to be removed") {
+        let answer = try LeaderlessSet.send(delete, to: second)
+        #expect([204, 503].contains(answer.status), "\(answer.status) \(answer.text)")
+        return answer.status == 204
+      }
       #expect(try LeaderlessSet.values("k\(number)", at: nodes[2]) == [])
     }
     try await nodes[0].kill()
@@ -243,6 +251,112 @@ import Testing
     let elsewhere = try await ServedNode.start(moved)
     _ = try await elsewhere.process.errors { $0.contains("this directory was at") }
     try await elsewhere.stop()
+  }
+
+  @Test(
+    "takes no number twice where the directory of a killed node was put back, and it had gone on")
+  func putBackKilled() async throws {
+    let directory = try TemporaryDirectory()
+    let set = try LeaderlessSet(in: directory, nodes: 3)
+    var nodes = try await set.start()
+    try LeaderlessSet.put("a", "1", at: nodes[0])
+    try await LeaderlessSet.settle(nodes)
+    try await nodes[0].kill()
+    let copy = directory.path("copy")
+    try FileManager.default.copyItem(atPath: set.settings[0].data, toPath: copy)
+    nodes[0] = try await set.start(0)
+    let before = try #require(try ReplicaSet.status(nodes[0])["origin"] as? String)
+    for number in 0..<20 { try LeaderlessSet.put("b\(number)", "of before", at: nodes[0]) }
+    try await LeaderlessSet.settle(nodes)
+    try await nodes[0].kill()
+    try FileManager.default.removeItem(atPath: set.settings[0].data)
+    try FileManager.default.moveItem(atPath: copy, toPath: set.settings[0].data)
+    nodes[0] = try await set.start(0)
+    #expect(try ReplicaSet.status(nodes[0])["origin"] as? String != before)
+    for number in 0..<20 { try LeaderlessSet.put("c\(number)", "of now", at: nodes[0]) }
+    try await LeaderlessSet.settle(nodes)
+    for node in nodes {
+      #expect(try LeaderlessSet.values("a", at: node) == ["1"])
+      for number in 0..<20 {
+        #expect(try LeaderlessSet.values("b\(number)", at: node) == ["of before"])
+        #expect(try LeaderlessSet.values("c\(number)", at: node) == ["of now"])
+      }
+    }
+    for node in nodes { try await node.stop() }
+    for number in 1..<3 {
+      let outcome = try await Executable.dump.run(
+        ["--diff", set.settings[number].data, set.settings[0].data, "--origin", before],
+        in: directory)
+      #expect(outcome.status == 0, "\(outcome.output)\(outcome.errors)")
+    }
+  }
+
+  @Test("asks for what a context has seen: a write elsewhere waits its turn, a read waits")
+  func contextsAhead() async throws {
+    let directory = try TemporaryDirectory()
+    let set = try LeaderlessSet(in: directory, nodes: 3)
+    var nodes = try await set.start()
+    try LeaderlessSet.put("k", "old", at: nodes[0])
+    try await LeaderlessSet.settle(nodes)
+    // The third node hears nothing of what comes now.
+    try await nodes[2].stop()
+    let written = try LeaderlessSet.put("k", "new", at: nodes[0])
+    let context = try #require(written.headers["x-kv-context"])
+    for number in 0..<2 { nodes[number].process.send(SIGSTOP) }
+    nodes[2] = try await set.start(2)
+    let refused = try LeaderlessSet.put("k", "mine", at: nodes[2], context: context)
+    #expect(refused.status == 503 && refused.headers["retry-after"] != nil, "\(refused.text)")
+    #expect(refused.text.contains("nothing was written"))
+    let read = HTTPRequest(
+      method: "GET", target: "/kv/k?timeout_ms=200&min_version=\(context)")
+    #expect(try LeaderlessSet.send(read, to: nodes[2]).status == 503)
+    #expect(try LeaderlessSet.values("k", at: nodes[2]) == ["old"])
+    for number in 0..<2 { nodes[number].process.send(SIGCONT) }
+    // Now it comes: with one node asked, and with several.
+    for quorum in ["", "&r=2", "&r=3"] {
+      let late = try LeaderlessSet.send(
+        HTTPRequest(
+          method: "GET", target: "/kv/k?timeout_ms=20000&min_version=\(context)\(quorum)"),
+        to: nodes[2])
+      #expect(late.status == 200 && late.text == "new", "\(quorum): \(late.status) \(late.text)")
+    }
+    let mine = try LeaderlessSet.put("k", "mine", at: nodes[2], context: context)
+    #expect(mine.status == 200)
+    try await LeaderlessSet.settle(nodes)
+    for node in nodes { #expect(try LeaderlessSet.values("k", at: node) == ["mine"]) }
+    for query in ["min_version=7", "min_version=x", "min_version="] {
+      let answer = try LeaderlessSet.send(
+        HTTPRequest(method: "GET", target: "/kv/k?\(query)"), to: nodes[0])
+      #expect(answer.status == 400, "\(query): \(answer.status)")
+    }
+    for node in nodes { try await node.stop() }
+  }
+
+  @Test(
+    "keeps its promises over links with latency: a write of all and a read of all take a round trip"
+  )
+  func latency() async throws {
+    let directory = try TemporaryDirectory()
+    let set = try LeaderlessSet(
+      in: directory, nodes: 3, writeQuorum: 2, readQuorum: 2, flags: ["--peer-delay-ms", "40"])
+    let nodes = try await set.start()
+    try await ReplicaSet.awaitStreaming(nodes[0], count: 2)
+    let last = nodes[2]
+    try await LeaderlessSet.within("two nodes can be asked") {
+      try LeaderlessSet.send(.get("none"), to: last).status == 404
+    }
+    let clock = ContinuousClock()
+    for number in 0..<10 {
+      var begin = clock.now
+      #expect(try LeaderlessSet.put("k\(number)", "v", at: nodes[number % 2]).status == 201)
+      let write = clock.now - begin
+      begin = clock.now
+      #expect(try LeaderlessSet.values("k\(number)", at: nodes[2]) == ["v"])
+      let read = clock.now - begin
+      #expect(write >= .milliseconds(80) && read >= .milliseconds(80), "\(write), \(read)")
+    }
+    try await LeaderlessSet.settle(nodes)
+    for node in nodes { try await node.stop() }
   }
 
   @Test("is of nodes that the environment names")

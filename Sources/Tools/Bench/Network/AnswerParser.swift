@@ -1,3 +1,5 @@
+import Client
+
 /// Reads HTTP/1.1 answers (RFC 9112) out of bytes as they come: of the head what a measurement needs,
 /// of the body nothing but its end.
 package struct AnswerParser: Sendable {
@@ -8,7 +10,7 @@ package struct AnswerParser: Sendable {
     /// Of the entity tag `"VERSION.EPOCH-NODE"`; 0 where it is absent, or another's.
     package var epoch: UInt64 = 0
     /// `X-KV-Context`, of a leaderless set; empty where it is absent.
-    package var context = ContextVector()
+    package var context = KVContext()
     /// Nothing follows on this connection.
     package var closes = false
 
@@ -235,7 +237,7 @@ package struct AnswerParser: Sendable {
       } else if Self.hasName("x-kv-context:", bytes, position) {
         position += 13
         Self.skipBlanks(bytes, &position)
-        guard let context = ContextVector(bytes, &position) else { return false }
+        guard let context = KVContext(bytes, &position) else { return false }
         answer.context = context
       }
     default: break

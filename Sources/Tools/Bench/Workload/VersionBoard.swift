@@ -1,3 +1,4 @@
+import Client
 import Synchronization
 
 #if canImport(Glibc)
@@ -26,7 +27,7 @@ package final class VersionBoard: @unchecked Sendable {
   package struct Mark: Sendable {
     var acknowledged: UInt64 = 0
     var writes: UInt64 = 0
-    var context = ContextVector()
+    var context = KVContext()
 
     package init() {}
   }
@@ -75,7 +76,7 @@ package final class VersionBoard: @unchecked Sendable {
 
   /// - Parameter context: what it was told to have seen; of a leaderless set.
   package func writeAcknowledged(
-    _ key: UInt64, order: UInt64, context: ContextVector = ContextVector(), now: UInt64
+    _ key: UInt64, order: UInt64, context: KVContext = KVContext(), now: UInt64
   ) {
     cells[Int(key)].time.store(now, ordering: .relaxed)
     contexts?.acknowledged(key, context)
@@ -106,7 +107,7 @@ package final class VersionBoard: @unchecked Sendable {
   ///   - order: of the version that was returned; 0 for an absent key.
   ///   - context: what the answer was told to have seen; of a leaderless set.
   package func judge(
-    _ key: UInt64, since mark: Mark, order: UInt64, context: ContextVector = ContextVector()
+    _ key: UInt64, since mark: Mark, order: UInt64, context: KVContext = KVContext()
   ) -> Verdict {
     if order < mark.acknowledged || !context.covers(mark.context) { return .stale }
     let began = mark.writes >> 32
