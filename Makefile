@@ -9,7 +9,7 @@ ARGS ?=
 # For `make matrix`: flags of scripts/run-all-tests. RUNS= is 30 s a run.
 RUNS ?= --quick
 
-.PHONY: run run-one run-w5r1 run-w1r5 run-w3r3 build test test-setup fuzz bench matrix cost network-faults format lint setup
+.PHONY: run run-one run-leaderless run-w5r1 run-w1r5 run-w3r3 build test test-setup fuzz bench matrix cost network-faults format lint setup
 
 # Four shards, each a leader and a replica: 127.0.0.2:8080 and so on; their data is below ./data. Ctrl-C
 # stops them. `scripts/populate` puts keys into them.
@@ -23,6 +23,11 @@ run-one: setup
 	$(SWIFT) build $(RELEASE) --product kv
 	$(SWIFT) build $(RELEASE) --product wal-dump
 	exec .build/release/kv cluster --config-file one-shard.json -- $(ARGS)
+
+# Three nodes without a leader, ports 8080 to 8082. Their data is below ./data, too.
+run-leaderless: setup
+	$(SWIFT) build $(RELEASE) --product kv
+	exec .build/release/kv cluster --config-file examples/leaderless.json -- $(ARGS)
 
 # Five nodes, ports 8080 to 8084: writes wait for W of them, reads ask R. Their data is below ./data, too.
 run-w5r1 run-w1r5 run-w3r3: run-%: setup

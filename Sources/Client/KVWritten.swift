@@ -4,7 +4,8 @@ public struct KVWritten: Hashable, Sendable {
   public var version: UInt64
   /// Of this very value: what `KVCondition.matches` takes. Opaque.
   public var etag: String
-  /// Of a leaderless shard: what the write has seen, itself included. Nil elsewhere.
+  /// Of a leaderless shard: what the write has replaced, and itself, unless that would cover what stands beside it.
+  /// Nil elsewhere.
   public var context: KVContext?
 
   public init(version: UInt64, etag: String, context: KVContext? = nil) {

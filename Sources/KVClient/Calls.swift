@@ -46,6 +46,7 @@ extension KVClient {
     var shard = 0
     var shardCount = 1
     var nodes = 1
+    var isLeaderless = false
   }
 
   private enum Location {
@@ -96,7 +97,7 @@ extension KVClient {
   private func placed(_ answered: Answered, _ call: Call) async -> Answered {
     guard call.needsRoutes, case .key(let key) = call.place else { return answered }
     var answered = answered
-    if answered.answer.context != nil {
+    if answered.answer.seen != nil {
       place(&answered, key)
       return answered
     }
@@ -136,7 +137,8 @@ extension KVClient {
           guard case .node(let node) = choice else { return }
           target = Target(
             node: node, shard: shard, shardCount: state.shards.count,
-            nodes: state.shards[shard].nodes.count)
+            nodes: state.shards[shard].nodes.count,
+            isLeaderless: state.shards[shard].isLeaderless)
         }
       } catch {
         return .lost(error)
@@ -213,7 +215,8 @@ extension KVClient {
     case .success(let answered):
       learn(answered, target, progress.use)
       return progress.answered(
-        answered.answer, by: target.node, nodes: target.nodes, now, random: random)
+        answered.answer, by: target.node, nodes: target.nodes,
+        isLeaderless: target.isLeaderless, now, random: random)
     case .failure(let error):
       learn(error, target.node, now)
       return progress.failed(error, at: target.node, nodes: target.nodes, now, random: random)

@@ -33,8 +33,8 @@ public final class KVSession: Sendable {
 
   /// What an answer says of what was read or written. Older nodes say of a delete and of a batch its number alone.
   func note(_ answered: Answered) {
-    if let context = answered.answer.context {
-      note(context, shard: answered.shard, of: answered.shardCount)
+    if let seen = answered.answer.seen {
+      note(seen, shard: answered.shard, of: answered.shardCount)
     } else if let etag = answered.answer.etag {
       note(etag, shard: answered.shard, of: answered.shardCount)
     } else if let version = answered.answer.version {

@@ -22,7 +22,7 @@ extension KVClient {
       answered.answer.status == 300
       ? try Self.siblings(answered.answer, answered.node)
       : try KeyExchange.entry(answered.answer, answered.node)
-    if entry != nil { session?.note(answered) }
+    if entry != nil || answered.answer.seen != nil { session?.note(answered) }
     return entry
   }
 

@@ -98,6 +98,7 @@ extension KVClient {
     guard let values else {
       throw .unexpectedAnswer(answered.node, "the lines are not those of the keys")
     }
+    if answered.answer.seen != nil { session?.note(answered) }
     return values
   }
 

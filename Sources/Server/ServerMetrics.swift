@@ -149,9 +149,26 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
       "shiplog_config_version",
       help: "The version of the cluster's configuration; 0 for a node alone."
     ) { Double(node.configVersion ?? 0) }
+    if let merged = node.merged { register(merged, node) }
     registry.gauge("shiplog_epoch", help: "The number of the epoch.") {
       Double(store.epochs.last?.epoch.number ?? 0)
     }
+  }
+
+  /// Of a leaderless shard.
+  private func register(_ merged: MergedStore, _ node: NodeState) {
+    registry.gauge(
+      "shiplog_logs", help: "Logs whose merge the state is, this node's own among them."
+    ) {
+      Double(merged.state.applied.entries.count)
+    }
+    registry.gauge(
+      "shiplog_lacked_records",
+      help: "Records that another member was heard to have, of all logs, and this node has not."
+    ) { [weak node] in Double(node?.originFollowing?.lackedRecords ?? 0) }
+    registry.gauge(
+      "shiplog_pending_deletions", help: "Deletions of what may still come from another log."
+    ) { Double(merged.state.deletionCount) }
   }
 
   private func registerSnapshots(_ snapshots: Snapshotter) {

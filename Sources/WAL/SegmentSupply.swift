@@ -24,8 +24,8 @@ final class SegmentSupply: Sendable {
     /// Oldest first: a log must lose its segments in order.
     var retired: [String] = []
     var spareNumber = 0
-    /// The writer has asked in vain: no pauses until one is ready.
-    var isLate = false
+    /// So many are filled without pauses: the writer has asked in vain.
+    var hurried = 0
     /// Set by an error; the next request tries again. Nothing is done before the first one.
     var isPaused = true
     var lastError: WALError?
@@ -41,6 +41,8 @@ final class SegmentSupply: Sendable {
   /// Of the time that a piece takes, its pause; and the longest one.
   private static let pauseFactor: UInt64 = 4
   private static let pauseMicrosecondsMax: UInt64 = 5_000
+  /// Filled without pauses once one was missing.
+  private static let hurriedMax = 8
 
   private let directory: String
   private let segmentBytes: UInt64
@@ -62,7 +64,7 @@ final class SegmentSupply: Sendable {
   func take() -> Spare? {
     state.withLock { state in
       let spare = state.ready.popLast()
-      if spare == nil { state.isLate = true }
+      if spare == nil { state.hurried = Self.hurriedMax }
       return spare
     }
   }
@@ -105,7 +107,9 @@ final class SegmentSupply: Sendable {
       if isStopped { return }
       let begin = LogClock.system.monotonicNanoseconds()
       step()
-      guard state.withLock({ $0.filling != nil && !$0.isLate && !$0.isStopped }) else { continue }
+      guard state.withLock({ $0.filling != nil && $0.hurried == 0 && !$0.isStopped }) else {
+        continue
+      }
       let pause = (LogClock.system.monotonicNanoseconds() - begin) / 1_000 * Self.pauseFactor
       sleep(microseconds: UInt32(min(pause, Self.pauseMicrosecondsMax)))
     }
@@ -201,7 +205,7 @@ final class SegmentSupply: Sendable {
       state.withLock {
         $0.filling = nil
         $0.ready.append(filling.spare)
-        $0.isLate = false
+        $0.hurried = max(0, $0.hurried - 1)
         $0.lastError = nil
       }
     } else {

@@ -210,6 +210,13 @@ package func sleep(milliseconds: UInt32) { usleep(milliseconds * 1_000) }
 
 package func sleep(microseconds: UInt32) { usleep(microseconds) }
 
+/// What the calling thread has had of the processors.
+package func threadNanoseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
 /// How many processors there are for this process's threads.
 package func processorCount() -> Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 

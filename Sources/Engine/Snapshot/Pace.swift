@@ -14,12 +14,17 @@ package final class Pace: Sendable {
   private static let pieceNanoseconds: UInt64 = 250_000
   private static let restFactor: UInt64 = 5
   private static let restNanosecondsMax: UInt64 = 20_000_000
+  /// Of the rate: work that has come to less, because others have the processors or the disk is slow, does not rest.
+  private static let leastShareOfRate = 0.25
 
   private struct State {
     /// When what was counted so far may have been done, on the monotonic clock.
     var next: UInt64 = 0
-    /// When the last rest was over.
-    var workingSince: UInt64 = 0
+    var begun: UInt64 = 0
+    /// When there may be something to rest from.
+    var nextLook: UInt64 = 0
+    /// The thread's processor time when the last rest was over.
+    var restedAt: UInt64 = 0
     var unsyncedBytes = 0
   }
 
@@ -69,29 +74,37 @@ package final class Pace: Sendable {
       return state.next > now ? state.next - now : 0
     }
     // Never long: somebody may want it to end.
-    if ahead > 1_000_000 {
-      sleep(milliseconds: min(UInt32(ahead / 1_000_000), 1_000))
-      state.withLock { $0.workingSince = clock.monotonicNanoseconds() }
-    }
+    if ahead > 1_000_000 { sleep(milliseconds: min(UInt32(ahead / 1_000_000), 1_000)) }
     try rest()
   }
 
-  /// Rests where it has worked for long enough. To be called every few microseconds of work.
+  /// Rests where its thread has worked for long enough. To be called every few microseconds of work.
   ///
   /// - Throws: `cancelled`.
   package func rest() throws(WALError) {
     guard !isCancelled.load(ordering: .relaxed) else { throw .cancelled }
-    guard bytesPerSecond != nil else { return }
+    guard let bytesPerSecond else { return }
     let now = clock.monotonicNanoseconds()
+    let done = doneBytes
     let due = state.withLock { state -> UInt64 in
-      let worked = state.workingSince == 0 ? 0 : now &- state.workingSince
-      if state.workingSince == 0 { state.workingSince = now }
-      return worked < Self.pieceNanoseconds
-        ? 0 : min(worked * Self.restFactor, Self.restNanosecondsMax)
+      if state.begun == 0 { state.begun = now }
+      guard now >= state.nextLook else { return 0 }
+      let used = threadNanoseconds()
+      let worked = used > state.restedAt ? used - state.restedAt : 0
+      guard state.nextLook > 0, worked >= Self.pieceNanoseconds else {
+        if state.nextLook == 0 { state.restedAt = used }
+        state.nextLook = now + Self.pieceNanoseconds
+        return 0
+      }
+      state.restedAt = used
+      state.nextLook = now + Self.pieceNanoseconds
+      let seconds = Double(now > state.begun ? now - state.begun : 0) / 1e9
+      let least = seconds * Double(bytesPerSecond) * Self.leastShareOfRate
+      guard seconds < 1 || Double(done) >= least else { return 0 }
+      return min(worked, Self.restNanosecondsMax) * Self.restFactor
     }
     guard due > 0 else { return }
-    sleep(microseconds: UInt32(due / 1_000))
-    state.withLock { $0.workingSince = clock.monotonicNanoseconds() }
+    sleep(microseconds: UInt32(min(due, Self.restNanosecondsMax) / 1_000))
     guard !isCancelled.load(ordering: .relaxed) else { throw .cancelled }
   }
 

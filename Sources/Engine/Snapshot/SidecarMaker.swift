@@ -132,22 +132,27 @@ final class SidecarMaker {
     keys.removeAll(keepingCapacity: true)
   }
 
-  /// By order, then by number: in pieces, those of the same first byte of the order, each of which is short.
+  /// By order, then by number: in pieces, those of the same eight bits of the order behind what all of them begin
+  /// with (a shard's keys have some bits in common), each of which is short.
   private func sort() throws(WALError) {
+    let first = items[0].item.order.number
+    let different = items.reduce(0) { $0 | ($1.item.order.number ^ first) }
+    let common = min(UInt64(different.leadingZeroBitCount), 56)
+    func piece(_ gathered: Gathered) -> Int { Int((gathered.item.order.number << common) >> 56) }
     var ends = [Int](repeating: 0, count: 256)
-    for gathered in items { ends[Int(gathered.item.order.number >> 56)] += 1 }
-    for piece in 1..<256 { ends[piece] += ends[piece - 1] }
+    for gathered in items { ends[piece(gathered)] += 1 }
+    for number in 1..<256 { ends[number] += ends[number - 1] }
     var places = [0] + ends.dropLast()
     try pace.rest()
     var sorted = items
     for gathered in items {
-      let piece = Int(gathered.item.order.number >> 56)
+      let piece = piece(gathered)
       sorted[places[piece]] = gathered
       places[piece] += 1
     }
-    for piece in 0..<256 {
+    for number in 0..<256 {
       try pace.rest()
-      let range = (piece == 0 ? 0 : ends[piece - 1])..<ends[piece]
+      let range = (number == 0 ? 0 : ends[number - 1])..<ends[number]
       sorted.withUnsafeMutableBufferPointer { all in
         var part = UnsafeMutableBufferPointer(rebasing: all[range])
         part.sort {

@@ -63,13 +63,15 @@ package struct CallState: Sendable {
   ///
   /// - Parameters:
   ///   - nodes: how many its shard has, as far as that is known.
+  ///   - isLeaderless: whether any of them takes any request.
   ///   - random: from 0 to 1.
   package mutating func answered(
-    _ answer: KVResponse, by node: NodeAddress, nodes: Int, _ now: NIODeadline, random: Double
+    _ answer: KVResponse, by node: NodeAddress, nodes: Int, isLeaderless: Bool = false,
+    _ now: NIODeadline, random: Double
   ) -> Step {
     redirection = nil
     var verdict = Verdict(answer, isRead: use.isRead, mayRepeat: mayRepeat)
-    if turnsToLeader(answer, verdict) { verdict = .leader(nil) }
+    if !isLeaderless, turnsToLeader(answer, verdict) { verdict = .leader(nil) }
     let error = KeyExchange.refusal(answer, node)
     switch verdict {
     case .final, .unreachable: return .deliver
@@ -81,7 +83,8 @@ package struct CallState: Sendable {
       guard retries else { return .deliver }
       tried.append(node)
       return goOn(
-        behind: error, isStuck: !hasOthers(nodes), now, random, most: .seconds(seconds))
+        behind: error, isStuck: isLeaderless ? Set(tried).count >= nodes : !hasOthers(nodes), now,
+        random, most: .seconds(seconds))
     case .again:
       guard retries else { return .deliver }
       if !use.isRead { unknown = unknown ?? error }

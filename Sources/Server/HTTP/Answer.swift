@@ -73,6 +73,8 @@ package struct Answer: Sendable {
   package var tagVersion: UInt64?
   /// What whoever has the answer knows of the key, in a leaderless shard.
   var context: VersionVector?
+  /// Beyond the context what a client has seen with this answer, where it is to read nothing older.
+  var seen: VersionVector?
   /// The methods of the path, in an answer that the one asked for is not among them.
   package var allow: StaticString?
   /// For how many keys a purge removed, or would.

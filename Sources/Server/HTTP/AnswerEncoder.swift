@@ -120,6 +120,7 @@ package struct AnswerEncoder {
   private func rareFields(_ answer: Answer) -> [(name: String, value: String)] {
     var fields: [(name: String, value: String)] = []
     if let context = answer.longContext { fields.append((LoopState.contextField, "\(context)")) }
+    if let seen = answer.seen { fields.append((LoopState.seenField, "\(seen)")) }
     if let allow = answer.allow { fields.append(("Allow", "\(allow)")) }
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
     if let epoch = answer.epoch { fields.append(("X-KV-Epoch", epoch.text)) }
@@ -140,7 +141,8 @@ extension Answer {
   }
 
   fileprivate var hasRareFields: Bool {
-    longContext != nil || allow != nil || purged != nil || epoch != nil || retryAfterSeconds != nil
+    longContext != nil || seen != nil || allow != nil || purged != nil || epoch != nil
+      || retryAfterSeconds != nil
       || isAwaited
   }
 }

@@ -86,7 +86,9 @@ extension LoopState {
     case .absent:
       guard route == .classicDelete else {
         writeKeyNotFound(submission.key(of: index))
-        return Answer(.notFound, .json)
+        var answer = Answer(.notFound, .json)
+        answer.seen = node.merged?.state.applied
+        return answer
       }
       node.dialect.writeDelete(isAbsent: true, error: nil, into: &body)
       return Answer(.notFound)
@@ -150,6 +152,11 @@ extension LoopState {
     let version = node.merged == nil ? request.version : request.stamp
     var answer = Answer(.ok, version: version)
     answer.context = request.clock
+    if let merged = node.merged, let clock = request.clock {
+      // A context that had its own write as well would cover what stands beside it.
+      let dot = Dot(origin: merged.own.origin, sequence: request.version)
+      if !clock.covers(dot) { answer.seen = VersionVector(dot) }
+    }
     switch route {
     case .classicSet:
       node.dialect.writeSet(submission.value(of: index), error: nil, into: &body)

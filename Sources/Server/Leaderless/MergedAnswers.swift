@@ -5,6 +5,7 @@ import WAL
 /// What the data routes say of a key in a leaderless shard.
 extension LoopState {
   static let contextField = "X-KV-Context"
+  static let seenField = "X-KV-Seen"
   /// In the entity tags of a leaderless shard, in place of an epoch.
   static let mergedEpoch = Epoch(number: 0, node: 0)
 
@@ -14,7 +15,10 @@ extension LoopState {
     var versions = gathered?[Array(key)] ?? merged.state.versions(of: key)
     versions.hide(at: store.nowMilliseconds)
     guard let newest = versions.newest else {
-      return ReadAnswer(answer: absent(route, key))
+      var answer = absent(route, key)
+      // Nothing says which write has removed it: all that is here may have.
+      answer.seen = merged.state.applied
+      return ReadAnswer(answer: answer)
     }
     let isConflict = versions.all.count > 1 && node.configuration.conflicts == .siblings
     var answer = Answer(.ok, version: newest.stamp)

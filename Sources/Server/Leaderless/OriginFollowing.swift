@@ -2,6 +2,7 @@ import Client
 import Engine
 import Logging
 import NIOCore
+import Synchronization
 import NIOPosix
 import WAL
 
@@ -33,6 +34,8 @@ actor OriginFollowing {
 
   private let node: NodeState
   private let merged: MergedStore
+  /// How far any of the others has said that it is.
+  private let furthest = Mutex(VersionVector())
   private let pool: KVPool
   private let acknowledgementPool: KVPool
   private let logger: Logger
@@ -63,6 +66,15 @@ actor OriginFollowing {
     self.pool = pool
     self.acknowledgementPool = acknowledgementPool
     self.logger = logger
+  }
+
+  /// Records that another member was heard to have, of all logs, and this one has not applied.
+  nonisolated var lackedRecords: UInt64 {
+    let applied = merged.state.applied
+    return furthest.withLock { $0 }.entries.reduce(0) { sum, entry in
+      let here = applied[entry.origin]
+      return here < entry.sequence ? sum &+ (entry.sequence - here) : sum
+    }
   }
 
   func start() {
@@ -136,6 +148,7 @@ actor OriginFollowing {
           NodeError.logReused(
             address: node.configuration.address, peer: "\(peer)", origin: hexadecimal(own.origin)))
       }
+      furthest.withLock { $0.merge(positions.applied) }
       told[peer] = Told(positions: positions)
       if owed[peer] == nil { owed[peer] = positions }
     } else {

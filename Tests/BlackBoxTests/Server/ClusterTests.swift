@@ -185,12 +185,23 @@ extension NodeProcessTests {
       try await taken.stop()
     }
 
-    @Test("refuses what this version does not run, and what is no configuration, exit 1")
+    @Test("runs the nodes of a shard without a leader, each of which takes writes")
+    func leaderless() async throws {
+      let other = LoopbackAddress.fresh()
+      let process = try start(
+        json: #"{"mode":"leaderless","nodes":["\#(address)","\#(other)"]}"#)
+      let output = try await process.output { $0.contains("try: curl ") }
+      for number in 1...2 { #expect(output.contains("default-node-\(number)")) }
+      for (number, address) in [address, other].enumerated() {
+        let answer = try HTTPConnection(to: address).exchange(.put("k\(number)", "v"))
+        #expect(answer.status == 201)
+      }
+      process.send(SIGINT)
+      #expect(try await process.outcome().status == 0)
+    }
+
+    @Test("refuses what is no configuration, exit 1")
     func refused() async throws {
-      let leaderless = #"{"mode":"leaderless","nodes":["\#(address)"]}"#
-      let outcome = try await start(json: leaderless).outcome()
-      #expect(outcome.status == 1 && outcome.output == "")
-      #expect(outcome.errors.contains("mode: this version does not run leaderless clusters yet"))
       let wrong = try await start(json: "{}").outcome()
       #expect(wrong.status == 1 && wrong.errors.hasSuffix("sharding.json: shards: missing\n"))
       #expect(!FileManager.default.fileExists(atPath: directory.path("data")))

@@ -111,8 +111,8 @@ extension NodeProcessTests {
       #expect(unknown == "error: \(path): shards[0].replica: unknown field\n")
     }
 
-    @Test("says what this version does not do yet, exit 1")
-    func unsupported() async throws {
+    @Test("refuses quorums of more members than there are, exit 1")
+    func quorums() async throws {
       let here = ["--http-addr", "\(address)"]
       for flags in [["-w", "3"], ["--write-quorum", "3"]] {
         let replicated = try one(replicas: #""127.0.0.1:9""#)
@@ -127,8 +127,10 @@ extension NodeProcessTests {
         let said = try await refusal(["--config", path] + here + flags, environment: environment)
         #expect(said == "error: a read quorum of 3: shard \"only\" has 2 members\n", "\(said)")
       }
-      let leaderless = try file(#"{"mode":"leaderless","nodes":["\#(address)"]}"#)
-      #expect(try await refusal(["--config", leaderless] + here).contains("mode: this version"))
+      let leaderless = try file(
+        #"{"mode":"leaderless","nodes":["\#(address)"],"write_quorum":2}"#)
+      let said = try await refusal(["--config", leaderless] + here)
+      #expect(said.contains("write_quorum"), "\(said)")
     }
 
     @Test("refuses flags that make no sense, exit 64")

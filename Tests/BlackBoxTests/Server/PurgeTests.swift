@@ -190,7 +190,7 @@ extension NodeProcessTests {
     /// Writes and makes snapshots until the log from before is gone.
     private func compact(_ node: ServedNode) async throws {
       let value = String(repeating: "x", count: 8_000)
-      for _ in 0..<60 where try await DoubledSet.state(node).oldest <= keys.count + 1 {
+      for _ in 0..<60 where try await DoubledSet.state(node).oldest <= keys.count + 10 {
         try await DoubledSet.write(node, DoubledSet.keys(20, of: 2, of: 4), value)
         let status = try await Threads.runOne {
           try node.connect().exchange(
