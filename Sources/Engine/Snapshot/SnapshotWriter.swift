@@ -149,9 +149,11 @@ package final class SnapshotWriter {
   private func endBlock() throws(WALError) {
     guard blockEntries > 0 else { return }
     let headerBytes = SnapshotFormat.blockHeaderBytes
-    let compressed = zstandard.compress(
+    let pace = pace
+    let compressed = try zstandard.compress(
       UnsafeRawBufferPointer(rebasing: raw[..<rawCount]),
-      into: UnsafeMutableRawBufferPointer(rebasing: block[headerBytes...]))
+      into: UnsafeMutableRawBufferPointer(rebasing: block[headerBytes...])
+    ) { () throws(WALError) in try pace.rest() }
     block.store(UInt32(compressed), at: 4)
     block.store(UInt32(rawCount), at: 8)
     block.store(blockEntries, at: 12)

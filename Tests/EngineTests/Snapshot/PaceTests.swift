@@ -14,7 +14,7 @@ import WAL
     return clock.now - begin
   }
 
-  @Test("rests five times as long as it has worked, a quarter of a millisecond at a time")
+  @Test("rests eight times as long as it has worked, a quarter of a millisecond at a time")
   func rests() throws {
     // The last piece, and what the clock's grain leaves out.
     #expect(try work(Pace(bytesPerSecond: 1 << 20)) > .milliseconds(40))
@@ -30,7 +30,7 @@ import WAL
     }
   }
 
-  @Test("does not rest while it is below a quarter of its rate")
+  @Test("does not rest while it is below an eighth of its rate")
   func behind() throws {
     // Two seconds a look: nothing is done, and the rate is never reached.
     let time = Ticks()
