@@ -27,14 +27,16 @@ final class ExchangeHandler: ChannelInboundHandler {
   ///
   /// - Parameter id: for `cancel`.
   func execute(
-    _ head: HTTPRequestHead, body: ByteBuffer, deadline: NIODeadline, id: ObjectIdentifier?,
-    completion: @escaping Completion
+    _ head: HTTPRequestHead, body: ByteBuffer, answerBytesMax: Int? = nil, deadline: NIODeadline,
+    id: ObjectIdentifier?, completion: @escaping Completion
   ) {
     guard let context, context.channel.isActive else {
       return completion(.failed(.unsent(.connectionClosed)))
     }
     guard deadline > .now() else { return completion(.failed(.unsent(.timedOut(.connecting)))) }
-    if let cause = state.begin(head.method) { return completion(.failed(.unsent(cause))) }
+    if let cause = state.begin(head.method, answerBytesMax: answerBytesMax) {
+      return completion(.failed(.unsent(cause)))
+    }
     self.completion = completion
     self.id = id
     let loop = context.eventLoop.assumeIsolated()

@@ -31,6 +31,7 @@ struct ExchangeState {
 
   fileprivate struct Exchange {
     var method: HTTPMethod
+    var answerBytesMax: Int
     var isRequestWritten = false
     var didAnswerBegin = false
     var answer: KVResponse?
@@ -51,13 +52,15 @@ struct ExchangeState {
     if case .idle = phase { true } else { false }
   }
 
+  /// - Parameter answerBytesMax: where it is not the connection's.
   /// - Returns: why not, or nil: then the request is to be written.
-  mutating func begin(_ method: HTTPMethod) -> FailureCause? {
+  mutating func begin(_ method: HTTPMethod, answerBytesMax: Int? = nil) -> FailureCause? {
     switch phase {
     case .running: return .connectionInUse
     case .ended: return .connectionClosed
     case .idle:
-      phase = .running(Exchange(method: method))
+      phase = .running(
+        Exchange(method: method, answerBytesMax: answerBytesMax ?? self.answerBytesMax))
       return nil
     }
   }
@@ -76,8 +79,7 @@ struct ExchangeState {
 
   /// - Returns: what is wrong with it: the exchange is to be ended with that.
   mutating func receive(_ part: HTTPClientResponsePart) -> FailureCause? {
-    let bytesMax = answerBytesMax
-    return update { exchange in
+    update { exchange in
       guard !exchange.isAnswerComplete else {
         // A second answer must not be taken for the next request's.
         exchange.keepsAlive = false
@@ -85,9 +87,9 @@ struct ExchangeState {
       }
       switch part {
       case .head(let head):
-        return exchange.receive(head, bytesMax: bytesMax)
+        return exchange.receive(head)
       case .body(let bytes):
-        return exchange.receive(bytes, bytesMax: bytesMax)
+        return exchange.receive(bytes)
       case .end:
         exchange.isAnswerComplete = true
         return nil
@@ -127,22 +129,22 @@ struct ExchangeState {
 }
 
 extension ExchangeState.Exchange {
-  fileprivate mutating func receive(_ head: HTTPResponseHead, bytesMax: Int) -> FailureCause? {
+  fileprivate mutating func receive(_ head: HTTPResponseHead) -> FailureCause? {
     guard head.status.code != 101 else { return .malformedAnswer("another protocol") }
     answer = KVResponse(status: Int(head.status.code), headers: head.headers)
     keepsAlive = keepsAlive && head.isKeepAlive
     if method != .HEAD,
       let length = head.headers.first(name: "Content-Length").flatMap({ Int($0) }),
-      length > bytesMax
+      length > answerBytesMax
     {
-      return .answerTooLarge(bytesMax: bytesMax)
+      return .answerTooLarge(bytesMax: answerBytesMax)
     }
     return nil
   }
 
-  fileprivate mutating func receive(_ bytes: ByteBuffer, bytesMax: Int) -> FailureCause? {
-    guard let size = answer?.body.readableBytes, size + bytes.readableBytes <= bytesMax else {
-      return .answerTooLarge(bytesMax: bytesMax)
+  fileprivate mutating func receive(_ bytes: ByteBuffer) -> FailureCause? {
+    guard let size = answer?.body.readableBytes, size + bytes.readableBytes <= answerBytesMax else {
+      return .answerTooLarge(bytesMax: answerBytesMax)
     }
     if size == 0 {
       answer?.body = bytes

@@ -134,11 +134,14 @@ public final class KVConnection: Sendable {
     let head = request.head(to: address)
     if eventLoop.inEventLoop {
       handler.value.execute(
-        head, body: request.body, deadline: deadline, id: id, completion: completion)
+        head, body: request.body, answerBytesMax: request.answerBytesMax, deadline: deadline,
+        id: id,
+        completion: completion)
     } else {
       eventLoop.execute { [handler] in
         handler.value.execute(
-          head, body: request.body, deadline: deadline, id: id, completion: completion)
+          head, body: request.body, answerBytesMax: request.answerBytesMax, deadline: deadline,
+          id: id, completion: completion)
       }
     }
   }

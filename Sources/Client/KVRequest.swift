@@ -13,6 +13,8 @@ public struct KVRequest: Sendable {
   /// Whether to send it twice is the same as to send it once. Only such a request is repeated when
   /// it may have been carried out already.
   public var isIdempotent: Bool
+  /// The bound of the answer's body, where it is not the connection's.
+  package var answerBytesMax: Int?
 
   /// - Parameter isIdempotent: by default `GET`, `HEAD` and `OPTIONS` only. A repeated `PUT` could
   ///   undo another's write that came between the two; a repeated `DELETE` answers 404.
@@ -67,6 +69,15 @@ public struct KVRequest: Sendable {
         throw .badRequest("the header \(name) holds control characters")
       }
     }
+  }
+
+  package init(
+    _ method: HTTPMethod, _ target: String, headers: HTTPHeaders, body: ByteBuffer,
+    isIdempotent: Bool,
+    answerBytesMax: Int?
+  ) {
+    self.init(method, target, headers: headers, body: body, isIdempotent: isIdempotent)
+    self.answerBytesMax = answerBytesMax
   }
 
   /// The head as it goes over a connection to `address`.

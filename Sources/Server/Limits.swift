@@ -52,6 +52,8 @@ public struct Limits: Sendable {
   /// A connection to another node that has kept its first request waiting for that long gets no company
   /// where there is a choice.
   public var relayStallMilliseconds: Int64 = 20
+  /// Requests with large bodies or answers that other nodes are answering, all connections together.
+  public var streamedRelaysMax = 128
   /// Requests of one connection that other nodes are answering.
   public var relayedRequestsMax = 16
   /// Answers that one connection has not taken yet; above it nothing more is read from it.

@@ -26,6 +26,7 @@ final class NodeState: Sendable {
   private let answers = Atomic(0)
   private let watchers = Atomic(0)
   private let logStreams = Atomic(0)
+  private let streamedRelays = Atomic(0)
   private let snapshotReaders = Atomic(0)
   let feedReaders: FeedReaders
   private let follower = Mutex<LogFollower?>(nil)
@@ -227,6 +228,11 @@ final class NodeState: Sendable {
   func chargeSnapshotReader(limit: Int) -> Bool { Self.charge(snapshotReaders, 1, limit) }
 
   func releaseSnapshotReader() { snapshotReaders.subtract(1, ordering: .relaxed) }
+
+  /// Counts a large request that another node answers; false when there would be too many.
+  func chargeRelay(limit: Int) -> Bool { Self.charge(streamedRelays, 1, limit) }
+
+  func releaseRelay() { streamedRelays.subtract(1, ordering: .relaxed) }
 
   private static func charge(_ sum: borrowing Atomic<Int>, _ bytes: Int, _ limit: Int) -> Bool {
     guard sum.add(bytes, ordering: .relaxed).newValue > limit else { return true }

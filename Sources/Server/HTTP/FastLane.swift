@@ -524,14 +524,16 @@ final class FastLane: Lane, ChannelDuplexHandler, RemovableChannelHandler {
 
   /// Gives the connection, and the bytes that are not answered, to the standard pipeline.
   ///
+  /// - Parameter first: a request that comes before those bytes.
   /// - Returns: nil when the connection is being closed.
   @discardableResult
-  private func leave() -> StandardLane? {
+  func leave(before first: ByteBuffer? = nil) -> StandardLane? {
     guard let context, !isFinished else { return nil }
     // First, because writing can lead back here.
     isFinished = true
     isClosing = true
-    let bytes = input
+    var bytes = first ?? input
+    if first != nil { bytes.writeImmutableBuffer(input) }
     input = ByteBuffer()
     releaseInput()
     writeOutput()

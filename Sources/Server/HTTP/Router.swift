@@ -195,6 +195,15 @@ extension LoopState {
     Place(request.path).isWritten(by: request.method)
   }
 
+  /// The key of a `PUT` whose body is the value; nil for anything else.
+  func keyPut(by request: StandardRequest) -> [UInt8]? {
+    guard request.method == .PUT, case .entry(let path) = Place(request.path),
+      Parameters(request.query) != nil, let key = decode(path: path), !key.isEmpty,
+      key.count <= limits.keyBytesMax
+    else { return nil }
+    return key
+  }
+
   /// Answers a request, or sees to it that it will be.
   func handle(_ request: StandardRequest, from lane: StandardLane) -> Handling {
     let place = Place(request.path)

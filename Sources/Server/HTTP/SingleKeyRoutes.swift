@@ -5,7 +5,7 @@ import NIOHTTP1
 /// The routes for one key, as they come by the standard pipeline.
 extension LoopState {
   /// A key from a path; nil when its percent-encoding is bad.
-  private func decode(path: ArraySlice<UInt8>) -> [UInt8]? {
+  func decode(path: ArraySlice<UInt8>) -> [UInt8]? {
     let bytes = Array(path)
     var isGood = true
     let key = [UInt8](unsafeUninitializedCapacity: bytes.count) { room, count in

@@ -27,6 +27,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     /// Between two requests.
     case idle
     case receiving(StandardRequest, bodyBytesMax: Int)
+    /// The body goes on to another node as it comes.
+    case passingOn(bodyBytes: Int, bodyBytesMax: Int)
     /// The answer is being made.
     case answering
     /// The answer is made, and the client has yet to take it.
@@ -41,6 +43,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   /// The answer that is being sent, where it has no end of its own. What the client sends meanwhile is
   /// dropped: the answer has said that nothing follows it.
   private var stream: (any AnswerStream)?
+  /// What hands a large request on, or brings a large answer.
+  private var relay: StreamedRelay?
   /// The version that the request waits for.
   var awaited: VersionWaiters.ID?
   /// What its answer waits for, which is made already.
@@ -49,11 +53,15 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private(set) var request: StandardRequest?
   /// What the request's write is to wait for.
   var quorum = WriteQuorum.alone
+  /// As much as there is of the body of the request that is being received; nobody else has it, so that it is not copied
+  /// when it grows.
+  private var body = ByteBuffer()
   /// What this connection's body counts for in the node's bound.
   private var chargedBytes = 0
   /// What its answer counts for in the node's bound.
   private var chargedAnswerBytes = 0
   private var bodyDeadline = NIODeadline.distantFuture
+  private var expectsContinue = false
   private var hasInputEnded = false
   private var isReadHeld = false
   private var hasHeadBegun = false
@@ -66,7 +74,10 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   private var isVersion10 = false
 
   private var isReceiving: Bool {
-    if case .receiving = phase { true } else { false }
+    switch phase {
+    case .receiving, .passingOn: true
+    default: false
+    }
   }
 
   private var isBusy: Bool {
@@ -111,7 +122,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   /// Goes on reading where the lane before was holding back.
   func takeOver(isReadHeld: Bool) {
     guard isReadHeld, let context else { return }
-    if isBusy { self.isReadHeld = true } else { context.read() }
+    if isBusy || holdsBody { self.isReadHeld = true } else { context.read() }
   }
 
   // MARK: - Events
@@ -138,6 +149,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     large = nil
     stream?.close()
     stream = nil
+    endRelay()
     if let awaited { loop.waiters.expire(awaited) }
     if let confirmation { loop.confirmations.expire(confirmation) }
     releaseBody()
@@ -146,7 +158,11 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   }
 
   func read(context: ChannelHandlerContext) {
-    if stream == nil, isBusy || !queue.isEmpty { isReadHeld = true } else { context.read() }
+    if stream == nil, isBusy || !queue.isEmpty || holdsBody {
+      isReadHeld = true
+    } else {
+      context.read()
+    }
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -175,6 +191,10 @@ final class StandardLane: Lane, ChannelDuplexHandler {
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     if context.channel.isWritable, large != nil { sendLarge() }
     if context.channel.isWritable { stream?.goOn() }
+    if context.channel.isWritable, let relay, case .sending = phase {
+      deadline = .now() + .seconds(Int64(loop.limits.answerSeconds))
+      relay.goOn()
+    }
     context.fireChannelWritabilityChanged()
   }
 
@@ -204,14 +224,17 @@ final class StandardLane: Lane, ChannelDuplexHandler {
       refuse(Self.refusal(error))
     case (.part(.head(let head)), _):
       begin(head)
-    case (.part(.body(let bytes)), .receiving(var request, let most)):
-      // Taken out, so that the body is not copied when it grows.
-      phase = .idle
-      if receive(bytes, into: &request, most: most) {
-        phase = .receiving(request, bodyBytesMax: most)
-      }
-    case (.part(.end), .receiving(let request, _)):
+    case (.part(.body(let bytes)), .receiving(let request, let most)):
+      receive(bytes, of: request, most: most)
+    case (.part(.end), .receiving(var request, _)):
+      swap(&request.body, &body)
       handle(request)
+    case (.part(.body(let bytes)), .passingOn(let count, let most)):
+      passOn(bytes, count + bytes.readableBytes, most: most)
+    case (.part(.end), .passingOn):
+      phase = .answering
+      deadline = .distantFuture
+      relay?.endBody()
     case (.part, _):
       break
     }
@@ -239,47 +262,67 @@ final class StandardLane: Lane, ChannelDuplexHandler {
         throw StandardRequest.Refusal(
           status: .contentTooLarge, reason: "the body is larger than \(most) bytes")
       }
-      phase = .receiving(request, bodyBytesMax: most)
       bodyDeadline = start + .seconds(Int64(loop.limits.bodySeconds))
       deadline = bodyDeadline
-      if request.expectsContinue {
-        context?.writeAndFlush(
-          wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))),
-          promise: nil)
+      expectsContinue = request.expectsContinue
+      if let relay = loop.streamedWrite(request, bytes: request.contentLength ?? 0, of: self) {
+        return passOn(request, by: relay, most: most)
       }
+      if expectsContinue, let refusal = loop.refusalBeforeBody(of: request) {
+        keepsAlive = false
+        if loop.keyPut(by: request) != nil { isFor(.restPut) }
+        return deliver(refusal)
+      }
+      phase = .receiving(request, bodyBytesMax: most)
+      askForBody()
     } catch {
       refuse(error)
     }
   }
 
-  /// - Returns: false when the request was refused.
-  private func receive(
-    _ bytes: ByteBuffer, into request: inout StandardRequest, most: Int
-  ) -> Bool {
-    var bytes = bytes
+  private func askForBody() {
+    guard expectsContinue else { return }
+    expectsContinue = false
+    context?.writeAndFlush(
+      wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))),
+      promise: nil)
+  }
+
+  private func extendBodyDeadline(by bytes: Int) {
+    bodyDeadline = bodyDeadline + .nanoseconds(Int64(bytes) * 1_000_000_000 / (64 << 10))
+    deadline = bodyDeadline
+  }
+
+  private func receive(_ bytes: ByteBuffer, of request: StandardRequest, most: Int) {
     let count = bytes.readableBytes
-    guard request.body.readableBytes + count <= most else {
-      refuse(
+    guard body.readableBytes + count <= most else {
+      return refuse(
         StandardRequest.Refusal(
           status: .contentTooLarge, reason: "the body is larger than \(most) bytes"))
-      return false
     }
     guard loop.node.chargeBody(count, limit: loop.limits.bodyBytesMax) else {
       loop.writeError("overloaded: nothing was written")
       var answer = Answer(.unavailable, .json)
       answer.retryAfterSeconds = 1
       answer.closes = true
-      respond(answer)
-      return false
+      return respond(answer)
     }
     chargedBytes += count
-    request.body.writeBuffer(&bytes)
-    bodyDeadline = bodyDeadline + .nanoseconds(Int64(count) * 1_000_000_000 / (64 << 10))
-    deadline = bodyDeadline
-    return true
+    body.writeImmutableBuffer(bytes)
+    extendBodyDeadline(by: count)
+    // Nobody has said before that it is large.
+    if request.contentLength == nil, body.readableBytes > StreamedRelay.keptBytesMax,
+      let relay = loop.streamedWrite(request, bytes: body.readableBytes, of: self)
+    {
+      let begun = body
+      releaseBody()
+      relay.send(begun)
+      passOn(request, by: relay, bodyBytes: begun.readableBytes, most: most)
+    }
   }
 
   private func releaseBody() {
+    body = ByteBuffer()
     loop.node.releaseBody(chargedBytes)
     chargedBytes = 0
   }
@@ -307,6 +350,8 @@ final class StandardLane: Lane, ChannelDuplexHandler {
 
   /// Sends what a request has come to.
   func deliver(_ handling: Handling) {
+    // What is left of the body is not for the next request.
+    if case .passingOn = phase { keepsAlive = false }
     switch handling {
     case .now(let answer): respond(answer)
     case .value(let answer, let value): respond(answer, value)
@@ -377,6 +422,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     loop.requestMetrics.answered(route, status, since: start)
     route = .other
     request = nil
+    endRelay()
     releaseBody()
   }
 
@@ -388,22 +434,24 @@ final class StandardLane: Lane, ChannelDuplexHandler {
       else { return respondOverloaded(done(by: forwarded)) }
       chargedAnswerBytes = bytes
     }
-    let status = HTTPResponseStatus(statusCode: forwarded.status)
     settle(Status(code: UInt16(clamping: forwarded.status), reason: ""))
     guard let context else { return releaseAnswer() }
     keepsAlive = keepsAlive && !loop.isDraining
     phase = .sending
-    var headers = loop.node.forwarder.headers(of: forwarded, isHead: isHead)
-    if !keepsAlive { headers.add(name: "Connection", value: "close") }
-    if isVersion10, keepsAlive { headers.add(name: "Connection", value: "keep-alive") }
     deadline = .now() + .seconds(Int64(loop.limits.answerSeconds + bytes / (64 << 10)))
-    context.write(
-      wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers))),
-      promise: nil)
+    context.write(wrapOutboundOut(.head(head(of: forwarded, bodyBytes: bytes))), promise: nil)
     if !isHead, bytes > 0 {
       context.write(wrapOutboundOut(.body(.byteBuffer(forwarded.body))), promise: nil)
     }
     end()
+  }
+
+  private func head(of forwarded: KVResponse, bodyBytes: Int) -> HTTPResponseHead {
+    var headers = loop.node.forwarder.headers(of: forwarded, bodyBytes: bodyBytes, isHead: isHead)
+    if !keepsAlive { headers.add(name: "Connection", value: "close") }
+    if isVersion10, keepsAlive { headers.add(name: "Connection", value: "keep-alive") }
+    return HTTPResponseHead(
+      version: .http1_1, status: HTTPResponseStatus(statusCode: forwarded.status), headers: headers)
   }
 
   /// Sends an answer's head; the stream sends the rest, and ends it.
@@ -458,6 +506,86 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     stream?.close()
     stream = nil
     deadline = .now() + .seconds(Int64(loop.limits.answerSeconds))
+    end()
+  }
+
+  // MARK: - Passing on
+
+  /// Hands the request on that is being received.
+  ///
+  /// - Parameter bodyBytes: as much of the body the relay has.
+  private func passOn(
+    _ request: StandardRequest, by relay: StreamedRelay, bodyBytes: Int = 0, most: Int
+  ) {
+    self.request = request
+    isFor(.restPut)
+    phase = .passingOn(bodyBytes: bodyBytes, bodyBytesMax: most)
+    // The relay knows how long the node may take.
+    deadline = .distantFuture
+    begin(relay)
+  }
+
+  /// Hands the request on that is being received, or answered.
+  func begin(_ relay: StreamedRelay) {
+    self.relay = relay
+    relay.start()
+  }
+
+  private func endRelay() {
+    let relay = self.relay
+    self.relay = nil
+    relay?.cancel()
+  }
+
+  private var holdsBody: Bool {
+    if case .passingOn = phase, let relay { !relay.takesBody } else { false }
+  }
+
+  private func passOn(_ bytes: ByteBuffer, _ bodyBytes: Int, most: Int) {
+    guard bodyBytes <= most else {
+      return refuse(
+        StandardRequest.Refusal(
+          status: .contentTooLarge, reason: "the body is larger than \(most) bytes"))
+    }
+    phase = .passingOn(bodyBytes: bodyBytes, bodyBytesMax: most)
+    extendBodyDeadline(by: bytes.readableBytes)
+    relay?.send(bytes)
+    if holdsBody { deadline = .distantFuture }
+  }
+
+  /// The node that answers wants the body, or more of it.
+  func bodyIsWanted() {
+    askForBody()
+    if case .passingOn = phase {
+      // The time that the node has taken is not the client's.
+      bodyDeadline = max(bodyDeadline, .now() + .seconds(Int64(loop.limits.bodySeconds)))
+      deadline = bodyDeadline
+    }
+    guard isReadHeld, !holdsBody, !isBusy, queue.isEmpty else { return }
+    isReadHeld = false
+    context?.read()
+  }
+
+  /// Sends the head of an answer that the relay brings, piece by piece.
+  func beginRelayed(_ answer: KVResponse, bytes: Int, _ relay: StreamedRelay) {
+    // Not the end of the relay.
+    self.relay = nil
+    settle(Status(code: UInt16(clamping: answer.status), reason: ""))
+    guard let context else { return relay.cancel() }
+    self.relay = relay
+    keepsAlive = keepsAlive && !loop.isDraining
+    phase = .sending
+    deadline = .now() + .seconds(Int64(loop.limits.answerSeconds))
+    context.write(wrapOutboundOut(.head(head(of: answer, bodyBytes: bytes))), promise: nil)
+  }
+
+  func sendRelayed(_ bytes: ByteBuffer) {
+    deadline = .now() + .seconds(Int64(loop.limits.answerSeconds))
+    send(bytes)
+  }
+
+  func endRelayed() {
+    relay = nil
     end()
   }
 
@@ -518,7 +646,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     isGoingOn = false
     guard !isBusy, let context else { return }
     if hasInputEnded { return finish() }
-    if isReadHeld {
+    if isReadHeld, !holdsBody {
       isReadHeld = false
       context.read()
     }
@@ -532,6 +660,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     phase = .closing
     queue = []
     deadline = .distantFuture
+    endRelay()
     releaseBody()
     LingeringClose.begin(context, limits: loop.limits, isInputEnded: hasInputEnded)
   }

@@ -12,7 +12,7 @@ final class Forwarder: Sendable {
   static let hopsField = "X-KV-Forwarded-By"
   static let retryPause = TimeAmount.milliseconds(20)
   /// What an answer takes on top of what its request waits for.
-  private static let answerMilliseconds: Int64 = 5_000
+  static let answerMilliseconds: Int64 = 5_000
 
   /// This node.
   private let address: String
@@ -50,26 +50,40 @@ final class Forwarder: Sendable {
   ///   - isRead: it changes nothing.
   ///   - waitMilliseconds: for so long that node may wait before it answers.
   ///   - fields: what its head says on top.
+  ///   - answerBytesMax: a larger answer fails it, as soon as its head is there.
   func forward(
     _ request: StandardRequest, to node: NodeAddress, isRead: Bool, waitMilliseconds: UInt64,
-    fields: [(name: String, value: String)] = [], on eventLoop: any EventLoop
+    fields: [(name: String, value: String)] = [], answerBytesMax: Int? = nil,
+    on eventLoop: any EventLoop
   ) -> EventLoopFuture<KVResponse> {
-    var headers = KVRequest.endToEnd(request.headers)
-    headers.add(name: Self.hopsField, value: address)
-    for field in fields { headers.replaceOrAdd(name: field.name, value: field.value) }
     var target = String(decoding: request.path, as: UTF8.self)
     if !request.query.isEmpty { target += "?" + String(decoding: request.query, as: UTF8.self) }
     let time = Int64(clamping: waitMilliseconds) + Self.answerMilliseconds
     return pool.execute(
       // A GET of `/set` is none that may be done twice.
       KVRequest(
-        request.method, target, headers: headers, body: request.body, isIdempotent: isRead),
+        request.method, target, headers: headers(for: request, adding: fields), body: request.body,
+        isIdempotent: isRead, answerBytesMax: answerBytesMax),
       on: node,
       deadline: .now() + .milliseconds(time), eventLoop: eventLoop)
   }
 
+  /// What the head of a request says that is handed on.
+  ///
+  /// - Parameter fields: on top of what the client has said.
+  func headers(
+    for request: StandardRequest, adding fields: [(name: String, value: String)]
+  ) -> HTTPHeaders {
+    var headers = KVRequest.endToEnd(request.headers)
+    headers.add(name: Self.hopsField, value: address)
+    for field in fields { headers.replaceOrAdd(name: field.name, value: field.value) }
+    return headers
+  }
+
   /// The headers of the other node's answer, as this one gives them to its client.
-  func headers(of answer: KVResponse, isHead: Bool) -> HTTPHeaders {
+  ///
+  /// - Parameter bodyBytes: what follows.
+  func headers(of answer: KVResponse, bodyBytes: Int, isHead: Bool) -> HTTPHeaders {
     var headers = KVRequest.endToEnd(answer.headers)
     headers.remove(name: Self.hopsField)
     let status = Int(answer.status)
@@ -79,7 +93,7 @@ final class Forwarder: Sendable {
         headers.add(name: "Content-Length", value: length)
       }
     } else if status >= 200, status != 204, status != 304 {
-      headers.add(name: "Content-Length", value: String(answer.body.readableBytes))
+      headers.add(name: "Content-Length", value: String(bodyBytes))
     }
     headers.add(name: Self.hopsField, value: address)
     return headers

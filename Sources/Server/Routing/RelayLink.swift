@@ -210,6 +210,7 @@ final class RelayLink: ChannelInboundHandler {
       return false
     case .head(let head):
       let bytes = head.headBytes + head.bodyBytes
+      if isAside(head, first) { return false }
       guard input.readableBytes >= bytes else { return expect(head, first.request) }
       answer(head, first)
       input.moveReaderIndex(forwardBy: bytes)
@@ -218,6 +219,24 @@ final class RelayLink: ChannelInboundHandler {
       end(.connectionClosed, isRestUndone: true)
       return false
     }
+  }
+
+  /// Leaves a large answer of which only the beginning is there to a connection of its own, which has it go on piece
+  /// by piece, and gives this link up with it.
+  ///
+  /// - Returns: false where the client has asked for other things behind it: then it is kept until it is whole.
+  private func isAside(_ head: RelayedHead, _ first: Pending) -> Bool {
+    let request = first.request
+    guard head.bodyBytes > StreamedRelay.keptBytesMax, request.isRead, !first.isMoved,
+      chargedBytes == 0, input.readableBytes < head.headBytes + head.bodyBytes,
+      request.lane.isAlone(request), !relays.loop.isDraining
+    else { return false }
+    shed()
+    let bytes = bytes(of: first)
+    removeFirst()
+    end(.connectionClosed)
+    request.lane.standAside(request, relays.asAsked(request, bytes))
+    return true
   }
 
   /// Sees to it that there is room for the rest of an answer.
@@ -391,5 +410,5 @@ final class RelayLink: ChannelInboundHandler {
 }
 
 extension FailureCause {
-  fileprivate var isTimeout: Bool { if case .timedOut = self { true } else { false } }
+  var isTimeout: Bool { if case .timedOut = self { true } else { false } }
 }

@@ -86,6 +86,14 @@ extension FastLane {
     loop.body.clear()
   }
 
+  /// Gives the connection to the standard pipeline, which answers that request.
+  ///
+  /// - Parameter bytes: the request, as it came; there is none behind it that was looked at.
+  func standAside(_ request: RelayedRequest, _ bytes: ByteBuffer) {
+    take(request.number) { _ in }
+    if isOpen { leave(before: bytes) }
+  }
+
   /// Whether nothing else of this lane is with other nodes.
   func isAlone(_ request: RelayedRequest) -> Bool { relayed.isAlone(request.number) }
 

@@ -62,7 +62,7 @@ final class Relays {
       let link = link
         ?? choose(Target(node: cluster.reader(of: request.shard, source), kind: request.kind))
     else { return nil }
-    let fields = request.isForLeader ? readFields : writeFields
+    let fields = fields(of: request)
     guard link.count < Self.requestsMax,
       loop.node.chargeBody(bytes.count + fields.count, limit: loop.limits.bodyBytesMax)
     else { return nil }
@@ -74,6 +74,22 @@ final class Relays {
       output.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[headBytes...]))
     }
     return link
+  }
+
+  private func fields(of request: RelayedRequest) -> [UInt8] {
+    request.isForLeader ? readFields : writeFields
+  }
+
+  /// A request without a body, as its client has sent it.
+  ///
+  /// - Parameter bytes: as they were handed on.
+  func asAsked(_ request: RelayedRequest, _ bytes: ByteBuffer) -> ByteBuffer {
+    let end = bytes.readableBytes - 2 - fields(of: request).count
+    guard var asked = bytes.getSlice(at: bytes.readerIndex, length: end) else {
+      preconditionFailure("a request that was not handed on")
+    }
+    asked.writeStaticString("\r\n")
+    return asked
   }
 
   /// Tries a request again, by whoever leads the shard now.

@@ -108,7 +108,8 @@ extension LoopState {
       request, to: target, isRead: errand.isRead,
       waitMilliseconds: Parameters(request.query).map(timeoutMilliseconds)
         ?? limits.waitMilliseconds,
-      fields: fields, on: eventLoop
+      fields: fields, answerBytesMax: errand.isRead ? StreamedRelay.keptBytesMax : nil,
+      on: eventLoop
     ).assumeIsolated().whenComplete { result in
       watch.next?.cancel()
       guard !watch.isDone, lane.isOpen else { return }
@@ -154,6 +155,11 @@ extension LoopState {
       }
       let hint = answer.headers.first(name: Errand.leaderField)
       goElsewhere(lane, errand, target, hint: hint, KVClientError.notLeading(target))
+    case .failure(let error) where errand.isRead && error.isTooLarge:
+      guard let request = lane.request,
+        let relay = StreamedRelay(request, of: lane, errand, to: target)
+      else { return lane.deliver(.now(noRoomForAnswer())) }
+      lane.begin(relay)
     case .failure(let error):
       metrics.forwardFailures.increment()
       node.cluster?.noteFailure(of: target, in: errand.shard)
@@ -205,10 +211,45 @@ extension LoopState {
   func misdirected(_ lane: StandardLane) -> Handling? {
     guard lane.isForLeader, !node.isLeading else { return nil }
     writeError("this node does not lead the shard")
+    return .fields(Answer(.misdirected, .json), leaderFields)
+  }
+
+  private var leaderFields: [(name: String, value: String)] {
     let leader = node.following?.leader ?? node.configuration.leaderAddress
-    return .fields(
-      Answer(.misdirected, .json),
-      leader.map { [(name: Errand.leaderField, value: $0)] } ?? [])
+    return leader.map { [(name: Errand.leaderField, value: $0)] } ?? []
+  }
+}
+
+extension LoopState {
+  /// What hands a write on whose body is large before it is there; nil where it is answered once it is.
+  ///
+  /// - Parameter bytes: as many as the body is known to have.
+  func streamedWrite(
+    _ request: StandardRequest, bytes: Int, of lane: StandardLane
+  ) -> StreamedRelay? {
+    guard bytes > StreamedRelay.keptBytesMax,
+      let shard = keyPut(by: request).flatMap({ key in key.withUnsafeBytes { foreignShard($0) } }),
+      let cluster = node.cluster, node.configuration.routing == .proxy, !isDraining,
+      isDividedAlike(request), Forwarder.hops(of: request) < Forwarder.hopsMax
+    else { return nil }
+    return StreamedRelay(
+      request, of: lane, Errand(shard: shard, isRead: false, isForLeader: false),
+      to: cluster.reader(of: shard, .leader))
+  }
+
+  /// What a write is answered before its body is there, whose client waits to be asked for that; nil where it is
+  /// to be sent.
+  func refusalBeforeBody(of request: StandardRequest) -> Handling? {
+    if let handling = dividedOtherwise(request) { return handling }
+    guard node.merged == nil, !node.isLeading, !holdsWrites,
+      node.configuration.routing == .proxy || Forwarder.hops(of: request) > 0,
+      let key = keyPut(by: request), key.withUnsafeBytes({ foreignShard($0) }) == nil
+    else { return nil }
+    return .fields(refusal(.restPut, .forbidden, "read-only mode"), leaderFields)
+  }
+
+  private func isDividedAlike(_ request: StandardRequest) -> Bool {
+    request.headers[Errand.shardsField].allSatisfy { $0 == node.shardsText }
   }
 }
 
@@ -250,6 +291,11 @@ extension KVClientError {
 }
 
 extension Error {
+  /// Whether the answer has more bytes than were to come at once.
+  fileprivate var isTooLarge: Bool {
+    if case .outcomeUnknown(_, .answerTooLarge, _) = self as? KVClientError { true } else { false }
+  }
+
   /// Whether the time that there was for the request is over.
   fileprivate var isTimeout: Bool {
     switch self as? KVClientError {

@@ -84,6 +84,11 @@ private final class FakeMemberHandler: ChannelInboundHandler, @unchecked Sendabl
     case .head(let head):
       self.head = head
       body = ""
+      if head.headers.contains(name: "Expect") {
+        context.writeAndFlush(
+          wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))),
+          promise: nil)
+      }
     case .body(let bytes): body += String(buffer: bytes)
     case .end:
       let request = FakeMember.Request(head: head!, body: body)
