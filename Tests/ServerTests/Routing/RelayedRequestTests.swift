@@ -145,7 +145,12 @@ import Testing
         let half = bytes.count / 2
         piece.yield(String(decoding: bytes[..<half], as: UTF8.self))
         // There is room for one of them, of which half is there.
-        while try await Self.status(node) == 200 {}
+        let deadline = ContinuousClock.now + .seconds(60)
+        while try await !node.ask("GET", "/metrics").text.contains("shiplog_answer_bytes 3000000\n")
+        {
+          try #require(ContinuousClock.now < deadline)
+          try await Task.sleep(for: .milliseconds(2))
+        }
         try await #expect(Self.status(node) == 503)
         for start in stride(from: half, to: bytes.count, by: 100_000) {
           let part = bytes[start..<min(start + 100_000, bytes.count)]
