@@ -28,12 +28,12 @@ extension NodeProcessTests {
       }
     }
 
-    /// Writes as soon as so many nodes can be had for it.
-    private func write(_ key: String, _ value: String) async throws {
+    /// Asks the first node as soon as so many others can be had for it: they begin one after the other.
+    private func ask(_ request: HTTPRequest) async throws -> HTTPAnswer {
       let deadline = ContinuousClock.now + .seconds(30)
       while true {
-        let answer = try await exchange(.classicSet(key, value), 0)
-        if answer.status == 200 { return }
+        let answer = try await exchange(request, 0)
+        if answer.status == 200 { return answer }
         #expect(answer.status == 503, "\(answer.text)")
         try #require(ContinuousClock.now < deadline, "\(answer.text)")
         try await Task.sleep(for: .milliseconds(20))
@@ -52,9 +52,9 @@ extension NodeProcessTests {
           directory.path("data"), "--", "--segment-bytes", "65536",
         ], environment: ServedNode.environment([:]), in: directory)
       _ = try await process.output { $0.contains("try: curl ") }
-      try await self.write("party", "Great")
-      let found = try await exchange(HTTPRequest(method: "GET", target: "/get?key=party"), 0)
-      #expect(found.status == 200 && found.text.contains("Value = \"Great\""), "\(found.text)")
+      _ = try await ask(.classicSet("party", "Great"))
+      let found = try await ask(HTTPRequest(method: "GET", target: "/get?key=party"))
+      #expect(found.text.contains("Value = \"Great\""), "\(found.text)")
       // So many have it by then.
       var holders = 0
       for number in 0..<5 {
