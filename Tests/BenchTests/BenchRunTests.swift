@@ -292,7 +292,7 @@ struct BenchRunTests {
   @Test("Where nothing listens there is no run")
   func nobody() async throws {
     let node = try await FakeNode { _ in .init() }
-    node.die()
+    try await node.gone()
     await #expect(throws: BenchError.self) { _ = try await run(parameters(node, operations: 1)) }
   }
 

@@ -101,10 +101,16 @@ final class FakeNode: Sendable {
   /// Requests of one connection that were waiting for their answers at the same time.
   var underWayMax: Int { state.mutex.withLock { $0.underWayMax } }
 
-  /// Takes no connection any more, and closes those that there are.
+  /// Takes no connection any more, and closes those that there are: soon, as it is called from what answers.
   func die() {
     listener.close(promise: nil)
     for channel in state.mutex.withLock({ $0.connections }) { channel.close(promise: nil) }
+  }
+
+  /// As ``die()``, and nothing listens when it returns.
+  func gone() async throws {
+    die()
+    try await listener.closeFuture.get()
   }
 
   private final class Handler: ChannelInboundHandler {
