@@ -51,8 +51,8 @@ public final class Committer: Sendable {
 
   private struct Intake {
     var waiting: [Submission] = []
-    /// Frames from another node, and who gets them back.
-    var shipped: [(batch: FrameBatch, owner: any FrameBatchOwner)] = []
+    /// Who has frames from another node.
+    var shippers: [any FrameBatchOwner] = []
     /// What others want done with the log; each is called once.
     var errands: [Errand] = []
     var isClosing = false
@@ -96,18 +96,18 @@ public final class Committer: Sendable {
     giveBack(submission)
   }
 
-  /// Hands frames over that another node has written. They come back to the owner, with what became of
-  /// them.
+  /// Has frames that another node has written taken from their owner as soon as the log has time for them, in one
+  /// batch with those that come until then. The owner gets it back, with what became of it.
   ///
-  /// - Precondition: the store is a copy, and the frames go on from what was handed over before.
-  public func ship(_ batch: FrameBatch, for owner: any FrameBatchOwner) {
+  /// - Precondition: the store is a copy, and the frames go on from those that were taken before.
+  public func ship(for owner: any FrameBatchOwner) {
     var isClosed = false
     intake.signal { intake in
       isClosed = intake.closed != nil
-      if !isClosed { intake.shipped.append((batch, owner)) }
+      if !isClosed { intake.shippers.append(owner) }
       hasWork.store(true, ordering: .relaxed)
     }
-    if isClosed { owner.shipped(batch, .stopped) }
+    if isClosed { owner.shipped(owner.nextBatch(), .stopped) }
   }
 
   private func giveBack(_ submission: Submission) {
@@ -164,17 +164,17 @@ public final class Committer: Sendable {
   /// Runs until `close`; on a thread of its own.
   func run(_ work: consuming CommitterWork) {
     var batch: [Submission] = []
-    var shipped: [(batch: FrameBatch, owner: any FrameBatchOwner)] = []
+    var shippers: [any FrameBatchOwner] = []
     var errands: [Errand] = []
     var isClosing = false
     var deadline = work.tick()
     // Whether it is the end; nil when there is nothing to do.
     func take(_ intake: inout Intake) -> Bool? {
-      if intake.waiting.isEmpty, intake.shipped.isEmpty, intake.errands.isEmpty {
+      if intake.waiting.isEmpty, intake.shippers.isEmpty, intake.errands.isEmpty {
         return intake.isClosing ? true : nil
       }
       swap(&batch, &intake.waiting)
-      swap(&shipped, &intake.shipped)
+      swap(&shippers, &intake.shippers)
       swap(&errands, &intake.errands)
       hasWork.store(false, ordering: .relaxed)
       return false
@@ -188,8 +188,11 @@ public final class Committer: Sendable {
       // Counted first: what is given back is its owner's.
       let writes = batch.reduce(0) { $0 + $1.requests.count }
       work.commit(batch) { giveBack($0) }
-      for (batch, owner) in shipped { owner.shipped(batch, work.ship(batch)) }
-      shipped.removeAll(keepingCapacity: true)
+      for owner in shippers {
+        let batch = owner.nextBatch()
+        owner.shipped(batch, work.ship(batch))
+      }
+      shippers.removeAll(keepingCapacity: true)
       if !errands.isEmpty {
         for errand in errands { errand.run(&work) }
         errands.removeAll()
@@ -203,11 +206,11 @@ public final class Committer: Sendable {
     let result = work.close()
     // `submit` gives back by itself from then on. Not before all that came earlier is back: each
     // owner gets its submissions in their order.
-    while !endsIntake(with: result, rest: &batch, &shipped, &errands) {
+    while !endsIntake(with: result, rest: &batch, &shippers, &errands) {
       work.refuse(batch) { giveBack($0) }
       batch.removeAll(keepingCapacity: true)
-      for (batch, owner) in shipped { owner.shipped(batch, .stopped) }
-      shipped.removeAll()
+      for owner in shippers { owner.shipped(owner.nextBatch(), .stopped) }
+      shippers.removeAll()
       for errand in errands { errand.refuse() }
       errands.removeAll()
     }
@@ -217,14 +220,14 @@ public final class Committer: Sendable {
   /// Takes what waits, or ends the intake when nothing does.
   private func endsIntake(
     with result: Result<Void, WALError>, rest: inout [Submission],
-    _ shipped: inout [(batch: FrameBatch, owner: any FrameBatchOwner)],
+    _ shippers: inout [any FrameBatchOwner],
     _ errands: inout [Errand]
   ) -> Bool {
     intake.withLock { intake in
       swap(&rest, &intake.waiting)
-      swap(&shipped, &intake.shipped)
+      swap(&shippers, &intake.shippers)
       swap(&errands, &intake.errands)
-      let isEnd = rest.isEmpty && shipped.isEmpty && errands.isEmpty
+      let isEnd = rest.isEmpty && shippers.isEmpty && errands.isEmpty
       if isEnd { intake.closed = result }
       return isEnd
     }

@@ -1,8 +1,11 @@
 import WAL
 
-/// Who gets a batch of frames back. Called on the committer's thread, or, once that has ended, within
-/// `ship`: hand it over, and return.
+/// Who has frames of another node for the log. Called on the committer's thread, or, once that has ended, within
+/// `ship`: hand over, and return.
 public protocol FrameBatchOwner: AnyObject, Sendable {
+  /// All that there is by now, maybe nothing: the log has time for it.
+  func nextBatch() -> FrameBatch
+  /// Gives that back.
   func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome)
 }
 

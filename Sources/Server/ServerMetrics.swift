@@ -22,6 +22,8 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
   let connections = Atomic(0)
   let connectionsAccepted: Counter
   let connectionsRefused: Counter
+  /// Those that have sent something that the fast lane does not answer.
+  let connectionsStandard: Counter
   /// Requests that were handed on to another node, and those that it gave no answer to.
   let forwarded: Counter
   let forwardFailures: Counter
@@ -49,6 +51,7 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     forwardFailures = Counter(label: "shiplog_forward_failures_total", factory: registry)
     stateMismatches = Counter(label: "shiplog_state_mismatches_total", factory: registry)
     connectionsRefused = Counter(label: "shiplog_connections_refused_total", factory: registry)
+    connectionsStandard = Counter(label: "shiplog_connections_standard_total", factory: registry)
     describe()
     ProcessMetrics.register(in: registry)
   }
@@ -72,6 +75,10 @@ final class ServerMetrics: CommitterObserver, SnapshotObserver, Sendable {
     registry.describe("shiplog_snapshot_seconds", "How long a snapshot took to make.")
     registry.describe("shiplog_connections_accepted_total", "Connections taken.")
     registry.describe("shiplog_connections_refused_total", "Connections over the bound.")
+    registry.describe(
+      "shiplog_connections_standard_total",
+      "Connections that are served by the standard pipeline, from the first request on that needs it."
+    )
   }
 
   /// Registers what is read when somebody asks.

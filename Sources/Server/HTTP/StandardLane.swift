@@ -113,6 +113,7 @@ final class StandardLane: Lane, ChannelDuplexHandler {
     } else {
       try pipeline.addHandlers(handlers)
     }
+    loop.metrics.connectionsStandard.increment()
     return lane
   }
 

@@ -13,8 +13,8 @@ final class Acknowledger {
   private static let pauseBehindFailure = TimeAmount.milliseconds(500)
 
   private let leader: NodeAddress
-  private let id: String
-  private let origin: UInt64
+  /// What every request says, before and behind the position.
+  private let (start, rest): (String, String)
   private let loop: any EventLoop
   private let pool: KVPool
   private var newest: LogPosition?
@@ -26,8 +26,8 @@ final class Acknowledger {
 
   init(_ leader: NodeAddress, id: String, origin: UInt64, loop: any EventLoop, pool: KVPool) {
     self.leader = leader
-    self.id = id
-    self.origin = origin
+    start = "/wal/ack?replica=\(PercentEncoding.encode(id))&epoch="
+    rest = "&origin=\(hexadecimal(origin))"
     self.loop = loop
     self.pool = pool
   }
@@ -48,8 +48,8 @@ final class Acknowledger {
     isBusy = true
     let request = KVRequest(
       .POST,
-      "/wal/ack?replica=\(PercentEncoding.encode(id))&epoch=\(newest.epoch.text)&seq=\(newest.sequence)"
-        + "&crc=\(hexadecimal(newest.crc))&origin=\(hexadecimal(origin))", isIdempotent: true)
+      start + "\(newest.epoch.text)&seq=\(newest.sequence)&crc=\(hexadecimal(newest.crc))" + rest,
+      isIdempotent: true)
     pool.execute(request, on: leader, deadline: .now() + Self.timeout, eventLoop: loop)
       .assumeIsolated().whenComplete { result in
         var pause = Self.pauseBehindFailure

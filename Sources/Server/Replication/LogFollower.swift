@@ -9,11 +9,11 @@ import WAL
 
 /// Follows a leader's log: the shell around `FollowerState`.
 ///
-/// Frames are checked on the event loop and gathered while the committer writes those before them;
-/// what is gathered, and what the committer has, are bounded: above that nothing is read from the
-/// connection, and the leader, which serves a slow follower from its disk, is not held up.
+/// Frames are checked on the event loop and gathered while the committer writes those before them; then it takes
+/// all that there is. What is gathered, and what the committer has, are bounded: above that nothing is read from
+/// the connection, and the leader, which serves a slow follower from its disk, is not held up.
 ///
-/// `@unchecked Sendable`: touched on the event loop only, but for `shipped`, which hands over, and
+/// `@unchecked Sendable`: touched on the event loop only, but for `nextBatch` and `shipped`, which hand over, and
 /// `report`.
 final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Why following ended by itself.
@@ -30,6 +30,18 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Between the beginnings of two batches where no write waits for them: each costs a sync.
   private static let batchPause: UInt64 = 2_000_000
   private static let refusalBytesMax = 64 << 10
+
+  /// Frames on their way to the committer.
+  private struct Gathering: Sendable {
+    var batch = FrameBatch()
+    /// Nil while the committer writes the other one.
+    var spare: FrameBatch? = FrameBatch()
+    var writtenBytes = 0
+    /// The committer comes for the batch.
+    var isOffered = false
+    /// Frames were not written: what comes behind them is of no use. Until the next connection.
+    var hasFailed = false
+  }
 
   let leader: NodeAddress
   private let id: String
@@ -49,12 +61,12 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private var stream = FrameStream()
   private var channel: (any Channel)?
   private var refusal: (status: Int, body: ByteBuffer)?
-  private var gathered = FrameBatch()
-  private var spare: FrameBatch? = FrameBatch()
-  private var isShipping = false
-  private var shippedAt: UInt64 = 0
-  private var isShipDue = false
-  private var shippedBytes = 0
+  private let gathering = Mutex(Gathering())
+  /// The committer was told that there are frames, and has not said what became of them: once for those that it
+  /// writes, and once for those that it takes next.
+  private var offers = 0
+  private var offeredAt: UInt64 = 0
+  private var isOfferDue = false
   private var isReadHeld = false
   private var timer: Scheduled<Void>?
   private var isStopped = false
@@ -91,6 +103,10 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     latest = Mutex(FollowerReport(leader: "\(leader)", state, pendingBytes: 0))
   }
 
+  private var isShipping: Bool { offers > 0 }
+  /// Of the frames that the committer has not taken.
+  private var gatheredBytes: Int { gathering.withLock { $0.batch.bytes } }
+
   private static var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
 
   /// What `/status` says of it.
@@ -109,6 +125,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   func stop() -> EventLoopFuture<Void> {
     loop.submit {
       self.isStopped = true
+      self.gathering.withLock { $0.batch.removeAll() }
       self.timer?.cancel()
       self.acknowledger.stop()
       self.channel?.close(promise: nil)
@@ -162,7 +179,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   }
 
   private func connectionEnded(_ reason: String) {
-    gathered.removeAll()
+    gathering.withLock { $0.batch.removeAll() }
     isReadHeld = false
     guard !isStopped else { return }
     if case .streaming = state.phase {
@@ -174,7 +191,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
 
   private func publish() {
     let report = FollowerReport(
-      leader: "\(leader)", state, pendingBytes: gathered.bytes + shippedBytes)
+      leader: "\(leader)", state,
+      pendingBytes: gathering.withLock { $0.batch.bytes + $0.writtenBytes })
     latest.withLock { $0 = report }
     if report.hasCaughtUp, !hasCaughtUp {
       hasCaughtUp = true
@@ -190,6 +208,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private func connect(_ request: StreamRequest) {
     stream = FrameStream()
     refusal = nil
+    gathering.withLock { $0.hasFailed = false }
     let linkDelay = linkDelay
     let bootstrap = ClientBootstrap(group: loop)
       .connectTimeout(.seconds(Self.connectSeconds))
@@ -257,8 +276,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   }
 
   fileprivate func readComplete() {
-    ship()
-    if gathered.bytes < Self.gatheredBytesMax { channel?.read() } else { isReadHeld = true }
+    offer()
+    if gatheredBytes < Self.gatheredBytesMax { channel?.read() } else { isReadHeld = true }
   }
 
   fileprivate func inactive(_ channel: any Channel) {
@@ -288,7 +307,9 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
           }
         case .frame(let header):
           state.frame(header)
-          stream.withFrame { gathered.append(header, $0) }
+          stream.withFrame { frame in
+            gathering.withLock { if !$0.hasFailed { $0.batch.append(header, frame) } }
+          }
         case .heartbeat(let header): heartbeat(header)
         case nil: return
         }
@@ -309,7 +330,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     state.confirmed(header)
     followers?.told(confirmed: state.confirmed)
     // Nothing is being applied: the digest is that of what is applied.
-    if let told, !store.isMerged, !isShipping, gathered.isEmpty,
+    if let told, !store.isMerged, !isShipping, gatheredBytes == 0,
       told.sequence == state.applied.sequence,
       told.digest != store.index.digest(), differsAt != told.sequence
     {
@@ -319,46 +340,58 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     publish()
   }
 
-  private func ship() {
-    guard !isStopped, !isShipping, !isShipDue, !gathered.isEmpty, let next = spare
-    else { return }
-    let now = Self.now
-    if !acknowledger.isAwaited, now < shippedAt + Self.batchPause,
-      gathered.bytes < Self.gatheredBytesMax
-    {
-      isShipDue = true
-      _ = loop.assumeIsolated().scheduleTask(
-        deadline: .uptimeNanoseconds(shippedAt + Self.batchPause)
-      ) {
-        self.isShipDue = false
-        if !self.isStopped { self.ship() }
-      }
-      return
-    }
-    shippedAt = now
-    let batch = gathered
-    gathered = next
-    spare = nil
-    isShipping = true
-    shippedBytes = batch.bytes
-    store.committer.ship(batch, for: self)
-  }
-
   private func acknowledge(_ position: LogPosition) {
     guard Voter(promised: promised, logEpoch: position.epoch).acknowledges(position.epoch)
     else { return }
     acknowledger.applied(position)
   }
 
-  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
-    loop.execute { self.takeBack(batch, outcome) }
+  /// Tells the committer that there are frames, unless it knows.
+  private func offer() {
+    let (bytes, isOffered) = gathering.withLock { ($0.batch.bytes, $0.isOffered) }
+    guard !isStopped, bytes > 0, !isOffered, !isOfferDue else { return }
+    let now = Self.now
+    if !acknowledger.isAwaited, now < offeredAt + Self.batchPause, bytes < Self.gatheredBytesMax {
+      isOfferDue = true
+      _ = loop.assumeIsolated().scheduleTask(
+        deadline: .uptimeNanoseconds(offeredAt + Self.batchPause)
+      ) {
+        self.isOfferDue = false
+        self.offer()
+      }
+      return
+    }
+    offeredAt = now
+    offers += 1
+    gathering.withLock { $0.isOffered = true }
+    store.committer.ship(for: self)
   }
 
-  private func takeBack(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
+  func nextBatch() -> FrameBatch {
+    gathering.withLock { gathering in
+      let batch = gathering.batch
+      gathering.batch = gathering.spare!
+      gathering.spare = nil
+      gathering.writtenBytes = batch.bytes
+      gathering.isOffered = false
+      return batch
+    }
+  }
+
+  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
     batch.removeAll()
-    spare = batch
-    isShipping = false
-    shippedBytes = 0
+    gathering.withLock { gathering in
+      gathering.spare = batch
+      gathering.writtenBytes = 0
+      if case .applied = outcome { return }
+      gathering.hasFailed = true
+      gathering.batch.removeAll()
+    }
+    loop.execute { self.shipped(outcome) }
+  }
+
+  private func shipped(_ outcome: ShippingOutcome) {
+    offers -= 1
     switch outcome {
     case .applied(let position):
       state.applied(position)
@@ -372,8 +405,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     }
     followers?.told(confirmed: state.confirmed)
     guard !isStopped else { return }
-    ship()
-    if isReadHeld, gathered.bytes < Self.gatheredBytesMax {
+    offer()
+    if isReadHeld, gatheredBytes < Self.gatheredBytesMax {
       isReadHeld = false
       channel?.read()
     }

@@ -15,6 +15,11 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
   private var beat: Scheduled<Void>?
   /// A heartbeat goes before the next frame.
   private var isBeatDue = false
+  /// Waits for the next frame, which says what is confirmed, while one is on its way to the disk.
+  private var frameWait: Scheduled<Void>?
+  private static let frameWaitMilliseconds: Int64 = 2
+  /// There was none.
+  private var hasWaited = false
   /// The last pair of a digest and its number that was had: right, if not the newest.
   private var state = (digest: Digest(), sequence: UInt64(0))
 
@@ -64,6 +69,7 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
 
   override func released() {
     beat?.cancel()
+    frameWait?.cancel()
     followers.confirmations.disarm(self)
     if let replica { followers.streamClosed(replica) }
     loop.node.releaseLogStream()
@@ -120,11 +126,23 @@ final class LogStream: FeedStream<FrameShipper>, AppliedListener, @unchecked Sen
       if isSilent, !isEnding { writeSignOfLife() }
       return
     }
+    guard frameWait == nil else { return }
     // Asked for before it is looked at: it may move in between.
     followers.armConfirmed(self, at: encoder.toldConfirmed + 1)
     let confirmed = min(followers.confirmedByOthers, encoder.position.sequence)
-    if isSilent || confirmed > encoder.toldConfirmed, !isEnding {
-      writeSignOfLife()
+    guard isSilent || confirmed > encoder.toldConfirmed, !isEnding else { return }
+    guard isSilent || hasWaited || store.committer.inFlightBytes == 0 else { return awaitFrame() }
+    writeSignOfLife()
+  }
+
+  private func awaitFrame() {
+    frameWait = loop.eventLoop.assumeIsolated().scheduleTask(
+      in: .milliseconds(Self.frameWaitMilliseconds)
+    ) {
+      self.frameWait = nil
+      self.hasWaited = true
+      if self.lane.isWritable { self.goOn() }
+      self.hasWaited = false
     }
   }
 

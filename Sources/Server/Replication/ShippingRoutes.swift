@@ -67,7 +67,7 @@ extension LoopState {
       return .now(Answer(.noContent))
     }
     if said.origin ?? store.origin == store.origin, store.feed.recentlyHolds(position) == true {
-      return .now(acknowledged(replica, position))
+      return .now(inStandardLane(acknowledged(replica, position)))
     }
     let store = store
     // Called on the loop.
@@ -76,9 +76,19 @@ extension LoopState {
       Self.refusal(position, origin: said.origin, store)
     } then: { refusal in
       lane.deliver(
-        .now(refusal.map { self.answer($0) } ?? self.acknowledged(replica, position)))
+        .now(
+          refusal.map { self.answer($0) }
+            ?? self.inStandardLane(self.acknowledged(replica, position))))
     }
     return .later
+  }
+
+  /// Has the next one come by the fast lane, to which nothing leads back but a new connection: the first behind a start
+  /// is of a position that only the files know.
+  private func inStandardLane(_ answer: Answer) -> Answer {
+    var answer = answer
+    answer.closes = answer.closes || node.configuration.usesFastLane
+    return answer
   }
 
   private func acknowledged(_ replica: String, _ position: LogPosition) -> Answer {
@@ -108,8 +118,7 @@ extension LoopState {
     guard let replica = field("replica="), let epoch = field("epoch="),
       let sequence = field("seq="),
       let crc = field("crc="), let origin = field("origin="), rest.isEmpty,
-      (1...limits.replicaNameBytesMax).contains(replica.count),
-      PercentEncoding.isPlain(UnsafeRawBufferPointer(rebasing: replica)),
+      let name = Self.name(replica), (1...limits.replicaNameBytesMax).contains(name.utf8.count),
       let dash = epoch.firstIndex(of: UInt8(ascii: "-")),
       let epochNumber = DecimalText.parse(UnsafeRawBufferPointer(rebasing: epoch[..<dash])),
       let epochNode = Self.hexNumber(epoch[(dash + 1)...], digits: 16),
@@ -119,9 +128,18 @@ extension LoopState {
     else { return nil }
     let position = LogPosition(
       epoch: Epoch(number: epochNumber, node: epochNode), sequence: number, crc: UInt32(checksum))
-    let name = String(decoding: replica, as: UTF8.self)
     guard name != node.id, store.feed.recentlyHolds(position) == true else { return nil }
     return acknowledged(name, position)
+  }
+
+  /// Nil for what is no text, too.
+  private static func name(_ encoded: Slice<UnsafeRawBufferPointer>) -> String? {
+    let text = UnsafeRawBufferPointer(rebasing: encoded)
+    return withUnsafeTemporaryAllocation(byteCount: max(1, text.count), alignment: 1) { bytes in
+      PercentEncoding.decode(query: text, into: bytes).flatMap {
+        String(validating: bytes[..<$0], as: UTF8.self)
+      }
+    }
   }
 
   private static func hexNumber(

@@ -100,5 +100,42 @@ extension NodeProcessTests {
       #expect(!FileManager.default.fileExists(atPath: settings.data + "/diverged"))
       try await again.stop()
     }
+
+    @Test("follows again, and lacks nothing, when its disk was full while frames kept coming")
+    func replica() async throws {
+      let (library, full) = try await settings()
+      var set = try ReplicaSet(
+        in: library.directory, replicas: 1, flags: ["--segment-bytes", "16777216"])
+      set.settings[1].environment = library.environment
+      let nodes = [try await set.start(0), try await set.start(1)]
+      try await ReplicaSet.awaitStreaming(nodes[0], count: 1)
+      let value = Array(String(repeating: "value ", count: 300).utf8)
+      let isOver = full.deletingLastPathComponent().appendingPathComponent("over")
+      let (statuses, _) = try await Threads.run(8) { number in
+        let connection = try nodes[0].connect()
+        var statuses: Set<Int> = []
+        while !FileManager.default.fileExists(atPath: isOver.path) {
+          let request = HTTPRequest(
+            method: "PUT", target: "/kv/key-\(number)?w=2&timeout_ms=50", body: value)
+          statuses.insert(try connection.exchange(request).status)
+        }
+        return statuses
+      } meanwhile: {
+        for _ in 0..<12 {
+          try await Task.sleep(for: .milliseconds(100))
+          try Data().write(to: full)
+          try await Task.sleep(for: .milliseconds(60))
+          try FileManager.default.removeItem(at: full)
+        }
+        try Data().write(to: isOver)
+      }
+      let seen = statuses.reduce(into: Set<Int>()) { $0.formUnion($1) }
+      #expect(seen.isSuperset(of: [200, 504]), "\(seen)")
+      #expect(seen.isSubset(of: [200, 201, 503, 504]), "\(seen)")
+      try await ReplicaSet.catchUp(nodes[0], [nodes[1]])
+      try await ReplicaSet.expectEqual(nodes, "after full disks")
+      for node in nodes { try await node.stop() }
+      try await set.expectEqualLogs()
+    }
   }
 }

@@ -30,6 +30,50 @@ import WAL
     }
   }
 
+  /// Acknowledges as a node does that is called by its address.
+  private static func acknowledge(
+    _ position: LogPosition, _ node: RunningNode
+  ) async throws -> ClientAnswer {
+    var reader = try LogReader(directory: node.dataDirectory + "/wal")
+    _ = try reader.next()
+    let found = reader.origin
+    let origin = try #require(found)
+    return try await node.connect().ask(
+      "POST",
+      "/wal/ack?replica=127.0.0.1%3A8081&epoch=\(position.epoch.text)&seq=\(position.sequence)"
+        + "&crc=\(hexadecimal(position.crc))&origin=\(hexadecimal(origin))")
+  }
+
+  @Test("goes by the fast lane, and one that cannot ends its connection")
+  func lanes() async throws {
+    let first = try await RunningNode.start(.fast)
+    try await Self.write(first, 3)
+    let old = try #require(try first.log().last).header.position
+    try await first.stop()
+    let node = try await first.reopened()
+    let reader = try node.connect()
+    let found = "shiplog_connections_standard_total"
+    func count() async throws -> Int {
+      let line = try await reader.ask("GET", "/metrics").text.split(separator: "\n")
+        .first { $0.hasPrefix(found + " ") }
+      return try #require(line.flatMap { Int($0.dropFirst(found.count + 1)) })
+    }
+    var before = try await count()
+    // Which only the files know.
+    let slow = try await Self.acknowledge(old, node)
+    #expect(slow.status == 204 && slow["connection"] == "close")
+    try await #expect(count() == before + 1)
+    try await Self.write(node, 3)
+    before = try await count()
+    for frame in try node.log() where frame.header.lastSequence > old.sequence {
+      let answer = try await Self.acknowledge(frame.header.position, node)
+      #expect(answer.status == 204 && answer["connection"] == nil)
+    }
+    try await #expect(count() == before)
+    try await node.awaitStatus(#""id":"127.0.0.1:8081""#)
+    try await node.stop()
+  }
+
   @Test("of what was written before the node started is found in the files")
   func fromFiles() async throws {
     let first = try await RunningNode.start(.fast)
