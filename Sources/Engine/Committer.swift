@@ -151,6 +151,8 @@ public final class Committer: Sendable {
   }
 
   /// Has what waits committed, and then the log closed.
+  ///
+  /// - Precondition: nobody offers frames any more; who goes on with it keeps it open.
   func beginClosing() {
     intake.signal { $0.isClosing = true }
   }

@@ -140,11 +140,14 @@ public struct LogReader: ~Copyable {
 
   /// Reads these segments, in this order, as one log.
   ///
-  /// - Parameter origin: the log's, where it is known: with it what is behind a damaged header can be
-  ///   read.
+  /// - Parameters:
+  ///   - origin: the log's, where it is known: with it what is behind a damaged header can be read.
+  ///   - chunkBytes: what is read at once; nil for what is fastest.
   public init(
-    files: [SegmentFile], origin: UInt64? = nil, fileSystem: any FileSystem = SystemFileSystem()
+    files: [SegmentFile], origin: UInt64? = nil, chunkBytes: Int? = nil,
+    fileSystem: any FileSystem = SystemFileSystem()
   ) {
+    if let chunkBytes { window = ReadWindow(chunkBytes: chunkBytes) }
     self.origin = origin
     self.fileSystem = fileSystem
     list = SegmentList(files: files, fileSystem: fileSystem)

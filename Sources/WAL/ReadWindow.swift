@@ -7,11 +7,13 @@ struct ReadWindow: ~Copyable {
   /// Set whenever bytes are read from the file; for the owner to reset.
   var isFresh = false
 
-  /// Small enough to stay in the processor's second-level cache while it is checked.
-  private static let chunkBytes = 256 << 10
+  private let chunkBytes: Int
 
-  init() {
-    buffer = .allocate(byteCount: Self.chunkBytes, alignment: 4096)
+  /// - Parameter chunkBytes: what is read at once; by default it is small enough to stay in the processor's
+  ///   second-level cache while it is checked.
+  init(chunkBytes: Int = 256 << 10) {
+    self.chunkBytes = chunkBytes
+    buffer = .allocate(byteCount: chunkBytes, alignment: 4096)
   }
 
   deinit {
@@ -42,7 +44,7 @@ struct ReadWindow: ~Copyable {
   ) throws(WALError) -> Int {
     if wanted > buffer.count {
       buffer.deallocate()
-      buffer = .allocate(byteCount: roundUp(wanted, to: Self.chunkBytes), alignment: 4096)
+      buffer = .allocate(byteCount: roundUp(wanted, to: chunkBytes), alignment: 4096)
     }
     count = 0
     count = try file.readAll(into: buffer, at: offset)

@@ -11,7 +11,7 @@ package final class Pace: Sendable {
   private static let hintBytes = 1 << 20
   /// Work is done in pieces of so long, each with a rest behind it that is so many times as long as it was: where
   /// all processors are busy, a commit waits for one behind a piece, and the fewer the fewer of them wait.
-  private static let pieceNanoseconds: UInt64 = 250_000
+  private static let pieceNanoseconds: UInt64 = 100_000
   private static let restFactor: UInt64 = 8
   private static let restNanosecondsMax: UInt64 = 20_000_000
   /// Of the rate: work that has come to less, because others have the processors or the disk is slow, does not rest.

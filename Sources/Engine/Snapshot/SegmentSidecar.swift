@@ -35,6 +35,9 @@ package final class SegmentSidecar {
   static let magic: UInt64 = 0x4544_4953_5049_4853
   package static let runItemsMax = 1 << 16
   package static let chunkItems = 512
+  /// Of a segment at once: a log that is written past the page cache comes from the disk, which is work for a
+  /// processor, too, and this is about as much as is done between two rests.
+  private static let readBytes = 32 << 10
   static let trailerBytes = 16
   /// The largest record.
   private static let recordBytesMax = SnapshotFormat.entryBytesMax - 8
@@ -130,7 +133,7 @@ package final class SegmentSidecar {
     runItemsMax: Int = runItemsMax, hash: ShardHash, fileSystem: any FileSystem,
     files: OpenFiles? = nil, pace: Pace
   ) throws(WALError) -> SegmentSidecar {
-    var reader = LogReader(files: [segment], fileSystem: fileSystem)
+    var reader = LogReader(files: [segment], chunkBytes: readBytes, fileSystem: fileSystem)
     reader.limit = through
     let maker = try SidecarMaker(
       path, runItemsMax: runItemsMax, hash: hash, fileSystem: fileSystem, pace: pace)

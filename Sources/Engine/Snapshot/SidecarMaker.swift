@@ -20,6 +20,10 @@ final class SidecarMaker {
   private static let keyBytesMax = 4 << 20
 
   private var items: [Gathered] = []
+  /// Those of the run before, for its memory.
+  private var sorted: [Gathered] = []
+  /// Items that were looked at since the pace was asked whether to rest.
+  private var steps = 0
   private var keys: [UInt8] = []
   private var runs: [SegmentSidecar.Run] = []
   private var summary: LogSummary?
@@ -65,6 +69,7 @@ final class SidecarMaker {
             order: KeyOrder(shardHash: shardHash), sequence: sequence,
             offset: start + UInt64(from), byteCount: UInt32(record.end - from),
             crc: checksum(records.extracting(from..<record.end)))
+          try step()
           items.append(
             Gathered(
               item: item, keyOffset: UInt32(keys.count), keyCount: UInt32(record.key.count)))
@@ -127,6 +132,7 @@ final class SidecarMaker {
       try file.writeAll(UnsafeRawBufferPointer(rebasing: piece[..<(bytes + 8)]), at: end)
       end += UInt64(bytes + 8)
       index += count
+      try pace.rest()
     }
     items.removeAll(keepingCapacity: true)
     keys.removeAll(keepingCapacity: true)
@@ -136,16 +142,28 @@ final class SidecarMaker {
   /// with (a shard's keys have some bits in common), each of which is short.
   private func sort() throws(WALError) {
     let first = items[0].item.order.number
-    let different = items.reduce(0) { $0 | ($1.item.order.number ^ first) }
+    var different: UInt64 = 0
+    for gathered in items {
+      try step()
+      different |= gathered.item.order.number ^ first
+    }
     let common = min(UInt64(different.leadingZeroBitCount), 56)
     func piece(_ gathered: Gathered) -> Int { Int((gathered.item.order.number << common) >> 56) }
     var ends = [Int](repeating: 0, count: 256)
-    for gathered in items { ends[piece(gathered)] += 1 }
+    for gathered in items {
+      try step()
+      ends[piece(gathered)] += 1
+    }
     for number in 1..<256 { ends[number] += ends[number - 1] }
     var places = [0] + ends.dropLast()
-    try pace.rest()
-    var sorted = items
+    sorted.removeAll(keepingCapacity: true)
+    sorted.reserveCapacity(items.count)
     for gathered in items {
+      try step()
+      sorted.append(gathered)
+    }
+    for gathered in items {
+      try step()
       let piece = piece(gathered)
       sorted[places[piece]] = gathered
       places[piece] += 1
@@ -161,14 +179,20 @@ final class SidecarMaker {
         }
       }
     }
-    items = sorted
+    swap(&items, &sorted)
+  }
+
+  /// To be called for each item: rests now and then.
+  @inline(__always)
+  private func step() throws(WALError) {
+    steps += 1
+    if steps % 128 == 0 { try pace.rest() }
   }
 
   /// Keeps of each key the last item only, and puts keys of one hash in the order of their bytes.
   private func keepLast() throws(WALError) {
     var kept = 0
     var index = 0
-    var steps = 0
     while index < items.count {
       var next = index + 1
       while next < items.count, items[next].item.order == items[index].item.order { next += 1 }
@@ -180,8 +204,7 @@ final class SidecarMaker {
         kept += 1
       }
       index = next
-      steps += 1
-      if steps % 64 == 0 { try pace.rest() }
+      try step()
     }
     items.removeSubrange(kept...)
   }

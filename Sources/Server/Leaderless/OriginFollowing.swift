@@ -215,7 +215,6 @@ actor OriginFollowing {
     defer { opening.remove(origin) }
     if let before = followed.removeValue(forKey: origin) {
       try? await before.follower.stop().get()
-      await drained(before.follower)
     }
     let merged = merged
     do {
@@ -237,19 +236,12 @@ actor OriginFollowing {
     }
   }
 
-  /// What a follower has handed over is applied before another one goes on from there.
-  private func drained(_ follower: LogFollower) async {
-    while await follower.isShippingNow, !isStopped {
-      try? await Task.sleep(for: .milliseconds(2))
-    }
-  }
-
   private func ended(
     _ origin: UInt64, _ token: Token, _ ending: LogFollower.Ending, _ source: NodeAddress
   ) async {
     guard let following = followed[origin], following.token === token else { return }
     followed[origin] = nil
-    await drained(following.follower)
+    try? await following.follower.stop().get()
     switch ending {
     case .copy:
       logger.notice(
@@ -291,7 +283,7 @@ actor OriginFollowing {
       while !opening.isEmpty, !isStopped { try await Task.sleep(for: .milliseconds(2)) }
       for following in followed.values {
         try await following.follower.stop().get()
-        await drained(following.follower)
+        try? await following.follower.stop().get()
       }
       followed = [:]
       let jumped = try await NIOSingletons.posixBlockingThreadPool.runIfActive {

@@ -62,9 +62,11 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private var channel: (any Channel)?
   private var refusal: (status: Int, body: ByteBuffer)?
   private let gathering = Mutex(Gathering())
-  /// The committer was told that there are frames, and has not said what became of them: once for those that it
-  /// writes, and once for those that it takes next.
+  /// How often the committer was told that there are frames, and has not said what became of them, as far as this
+  /// loop knows.
   private var offers = 0
+  /// Who stops it waits for that.
+  private var drained: EventLoopPromise<Void>?
   private var offeredAt: UInt64 = 0
   private var isOfferDue = false
   private var isReadHeld = false
@@ -112,24 +114,25 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// What `/status` says of it.
   var report: FollowerReport { latest.withLock { $0 } }
 
-  /// Whether the committer has frames of it.
-  var isShippingNow: Bool {
-    get async { (try? await loop.submit { self.isShipping }.get()) ?? false }
-  }
-
   func start() {
     loop.execute { self.arm() }
   }
 
-  /// Ends the connection. What the committer has is applied.
+  /// Ends the connection.
+  ///
+  /// - Returns: when what the committer has is applied: another one may go on from there.
   func stop() -> EventLoopFuture<Void> {
-    loop.submit {
+    loop.flatSubmit {
       self.isStopped = true
       self.gathering.withLock { $0.batch.removeAll() }
       self.timer?.cancel()
       self.acknowledger.stop()
       self.channel?.close(promise: nil)
       self.channel = nil
+      guard self.isShipping else { return self.loop.makeSucceededVoidFuture() }
+      let drained = self.drained ?? self.loop.makePromise()
+      self.drained = drained
+      return drained.futureResult
     }
   }
 
@@ -367,8 +370,14 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     store.committer.ship(for: self)
   }
 
+  private func readOn() {
+    guard isReadHeld, gatheredBytes < Self.gatheredBytesMax else { return }
+    isReadHeld = false
+    channel?.read()
+  }
+
   func nextBatch() -> FrameBatch {
-    gathering.withLock { gathering in
+    let batch = gathering.withLock { gathering in
       let batch = gathering.batch
       gathering.batch = gathering.spare!
       gathering.spare = nil
@@ -376,6 +385,9 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
       gathering.isOffered = false
       return batch
     }
+    // There is room again.
+    if batch.bytes >= Self.gatheredBytesMax { loop.execute { self.readOn() } }
+    return batch
   }
 
   func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
@@ -392,6 +404,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
 
   private func shipped(_ outcome: ShippingOutcome) {
     offers -= 1
+    if offers == 0 { drained?.succeed() }
     switch outcome {
     case .applied(let position):
       state.applied(position)
@@ -406,10 +419,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     followers?.told(confirmed: state.confirmed)
     guard !isStopped else { return }
     offer()
-    if isReadHeld, gatheredBytes < Self.gatheredBytesMax {
-      isReadHeld = false
-      channel?.read()
-    }
+    readOn()
     if channel == nil { arm() } else { publish() }
   }
 }

@@ -67,7 +67,10 @@ extension LoopState {
       return .now(Answer(.noContent))
     }
     if said.origin ?? store.origin == store.origin, store.feed.recentlyHolds(position) == true {
-      return .now(inStandardLane(acknowledged(replica, position)))
+      var answer = acknowledged(replica, position)
+      // The next one can go by the fast lane, to which nothing leads back but a new connection.
+      answer.closes = answer.closes || node.configuration.usesFastLane
+      return .now(answer)
     }
     let store = store
     // Called on the loop.
@@ -76,19 +79,9 @@ extension LoopState {
       Self.refusal(position, origin: said.origin, store)
     } then: { refusal in
       lane.deliver(
-        .now(
-          refusal.map { self.answer($0) }
-            ?? self.inStandardLane(self.acknowledged(replica, position))))
+        .now(refusal.map { self.answer($0) } ?? self.acknowledged(replica, position)))
     }
     return .later
-  }
-
-  /// Has the next one come by the fast lane, to which nothing leads back but a new connection: the first behind a start
-  /// is of a position that only the files know.
-  private func inStandardLane(_ answer: Answer) -> Answer {
-    var answer = answer
-    answer.closes = answer.closes || node.configuration.usesFastLane
-    return answer
   }
 
   private func acknowledged(_ replica: String, _ position: LogPosition) -> Answer {
@@ -124,8 +117,10 @@ extension LoopState {
       let epochNode = Self.hexNumber(epoch[(dash + 1)...], digits: 16),
       let number = DecimalText.parse(UnsafeRawBufferPointer(rebasing: sequence)),
       let checksum = Self.hexNumber(crc, digits: 8),
-      Self.hexNumber(origin, digits: 16) == store.origin
+      let log = Self.hexNumber(origin, digits: 16)
     else { return nil }
+    // Who has how much of it is for whom to know who writes it.
+    if log != store.origin { return node.merged?.log(log) == nil ? nil : Answer(.noContent) }
     let position = LogPosition(
       epoch: Epoch(number: epochNumber, node: epochNode), sequence: number, crc: UInt32(checksum))
     guard name != node.id, store.feed.recentlyHolds(position) == true else { return nil }

@@ -1,0 +1,38 @@
+import Client
+import Engine
+import Logging
+import NIOCore
+import NIOPosix
+
+/// A follower of a store that no node serves.
+package struct FollowerDriver {
+  private let follower: LogFollower
+  private let pool = KVPool.ofNode(connectionsPerNodeMax: 1, .zero)
+
+  /// - Parameters:
+  ///   - leader: whose log is followed.
+  ///   - configuration: what this side is called.
+  ///   - store: a copy.
+  package init(of leader: NodeAddress, _ configuration: Configuration, store: Store) {
+    let logger = Logger(label: "shiplog")
+    let node = NodeState(
+      configuration: configuration, address: configuration.address, store: store,
+      metrics: ServerMetrics(logger: logger) { _ in }, logger: logger)
+    follower = LogFollower(
+      leader, id: configuration.address, node: node,
+      loop: MultiThreadedEventLoopGroup.singleton.next(),
+      pool: pool, promised: nil
+    ) { _ in }
+  }
+
+  package func start() { follower.start() }
+
+  /// Of frames that have come and are not applied, as it said last.
+  package var pendingBytes: Int { follower.report.pendingBytes }
+
+  /// - Returns: when what its log had taken is applied.
+  package func stop() -> EventLoopFuture<Void> {
+    pool.close()
+    return follower.stop()
+  }
+}
