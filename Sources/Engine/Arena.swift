@@ -1,3 +1,5 @@
+import CMemory
+
 /// The memory of one stripe's entries: chunks that are filled from the front and emptied by cleaning.
 ///
 /// Log-structured memory (Rumble et al., "Log-structured Memory for DRAM-based Storage", FAST 2014):
@@ -47,6 +49,14 @@ struct Arena: ~Copyable {
     let chunk = Int(reference >> Self.chunkUnitBits)
     let unit = Int(reference & ((1 << Self.chunkUnitBits) - 1))
     return Entry(base: chunks[chunk].base! + unit * Self.unitBytes)
+  }
+
+  /// Has the processor fetch an entry's header and its key, if that is short.
+  @inline(__always)
+  func prefetch(_ reference: UInt32) {
+    let base = entry(reference).base
+    shiplog_memory_prefetch(base)
+    shiplog_memory_prefetch(base + 48)
   }
 
   /// True when the references are about to be used up. The caller adds no more then.

@@ -1,3 +1,4 @@
+import CMemory
 import WAL
 
 /// A 256th of the keys: an open-addressing table of references into an arena.
@@ -48,7 +49,10 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   var heldBytes: Int { arena.heldBytes + 8 * capacity }
 
   @inline(__always)
-  private func home(_ slotHash: UInt32) -> Int {
+  private func home(_ slotHash: UInt32) -> Int { Self.home(slotHash, in: capacity) }
+
+  @inline(__always)
+  private static func home(_ slotHash: UInt32, in capacity: Int) -> Int {
     Int(truncatingIfNeeded: (UInt64(slotHash) &* UInt64(truncatingIfNeeded: capacity)) &>> 32)
   }
 
@@ -281,8 +285,16 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     from start: UInt64, slots slotCount: Int, hasher: KeyHasher, removed: inout [LargeValue],
     where condition: (UnsafeRawBufferPointer, _ shard: UInt64) -> Bool
   ) -> UInt64? {
-    var found: [(content: UInt64, shard: UInt64)] = []
+    var looked: [UInt64] = []
+    looked.reserveCapacity(slotCount)
+    // All of them are somewhere else in memory.
     let next = forEachSlot(from: start, slots: slotCount) { content in
+      arena.prefetch(UInt32(truncatingIfNeeded: content))
+      looked.append(content)
+    }
+    var found: [(content: UInt64, shard: UInt64)] = []
+    found.reserveCapacity(looked.count)
+    for content in looked {
       let key = arena.entry(UInt32(truncatingIfNeeded: content)).key
       let shard = hasher.kind(key)
       if condition(key, shard) { found.append((content, shard)) }
@@ -345,7 +357,12 @@ struct Stripe: ~Copyable, @unchecked Sendable {
   /// Empties chunks of memory that are mostly dead, so many at most.
   mutating func cleanSome(_ hasher: KeyHasher, chunks: Int) {
     var moves: [(slotHash: UInt32, old: UInt32, new: UInt32)] = []
-    arena.clean(chunks: chunks) { moves.append((hasher($0.key).slot, $1, $2)) }
+    let (slots, capacity) = (slots, capacity)
+    arena.clean(chunks: chunks) { entry, old, new in
+      let slotHash = hasher(entry.key).slot
+      shiplog_memory_prefetch(slots + Self.home(slotHash, in: capacity))
+      moves.append((slotHash, old, new))
+    }
     for move in moves {
       slots[find(move.old, move.slotHash)] = UInt64(move.slotHash) << 32 | UInt64(move.new)
     }

@@ -14,4 +14,7 @@ void shiplog_memory_trim(void);
    is still needed is mapped again at its next use, from the page cache. */
 void shiplog_memory_unmap_code(void);
 
+/* Has the processor fetch what is about to be read there, without waiting for it. */
+static inline void shiplog_memory_prefetch(const void *address) { __builtin_prefetch(address); }
+
 #endif

@@ -34,6 +34,14 @@ struct DoubledSet: Sendable {
     try await ServedNode.start(settings[name]!)
   }
 
+  /// Starts nodes of which none may begin before the others are there.
+  func start(together names: [String]) async throws -> [String: ServedNode] {
+    var nodes: [String: ServedNode] = [:]
+    for name in names { nodes[name] = try ServedNode(settings[name]!) }
+    for node in nodes.values { _ = try await node.process.errors { $0.contains("listening on ") } }
+    return nodes
+  }
+
   func data(_ name: String) -> String { settings[name]!.data }
 
   /// `cp -a` of a node's data directory.

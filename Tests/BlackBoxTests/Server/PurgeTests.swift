@@ -16,7 +16,9 @@ extension NodeProcessTests {
     /// The leader and the replica of shard 0 of 2, written to and stopped.
     private mutating func parents(snapshot: Bool = false, flags: [String] = []) async throws {
       try set.configure([["a", "ar"], ["other"]], flags: flags)
-      let (a, ar) = (try await set.start("a"), try await set.start("ar"))
+      let nodes = try await set.start(together: ["a", "ar"])
+      let (a, ar) = (nodes["a"]!, nodes["ar"]!)
+      try await ReplicaSet.awaitStreaming(a, count: 1)
       try await DoubledSet.write(a, keys)
       if snapshot {
         let status = try await Threads.runOne {
@@ -37,18 +39,18 @@ extension NodeProcessTests {
 
     @Test(
       "by copying doubles the shards: leaders, replicas, copied ones and empty ones",
-      arguments: [false, true])
-    func doubling(snapshot: Bool) async throws {
+      arguments: [false, true], [1, 2])
+    func doubling(snapshot: Bool, quorum: Int) async throws {
       var test = self
-      try await test.double(snapshot: snapshot)
+      try await test.double(snapshot: snapshot, quorum: quorum)
     }
 
-    private mutating func double(snapshot: Bool) async throws {
-      try await parents(snapshot: snapshot)
+    private mutating func double(snapshot: Bool, quorum: Int) async throws {
+      try await parents(snapshot: snapshot, flags: ["-w", "\(quorum)"])
       try set.copy("a", to: "b")
       try set.copy("ar", to: "bc")
-      var nodes: [String: ServedNode] = [:]
-      for name in ["a", "ar"] { nodes[name] = try await set.start(name) }
+      var nodes = try await set.start(together: ["a", "ar"])
+      try await ReplicaSet.awaitStreaming(nodes["a"]!, count: 1)
       let alone = try await DoubledSet.purge(nodes["a"]!)
       #expect(alone.status == 409 && alone.keys == count(of: 2), "\(alone)")
       #expect(
@@ -58,11 +60,12 @@ extension NodeProcessTests {
       #expect(alone.text.contains(" cannot be asked: "), "\(alone)")
       #expect(try await DoubledSet.purge(nodes["ar"]!).status == 403)
       #expect(try await DoubledSet.state(nodes["a"]!).keys == keys.count)
-      for name in ["b", "bc", "be"] { nodes[name] = try await set.start(name) }
+      nodes.merge(try await set.start(together: ["b", "bc", "be"])) { $1 }
       for (leader, shard, replicas) in [("a", 0, ["ar"]), ("b", 2, ["bc", "be"])]
         as [(String, UInt32, [String])]
       {
         let node = nodes[leader]!
+        try await ReplicaSet.awaitStreaming(node, count: replicas.count)
         let (own, foreign) = (count(of: shard), keys.count - count(of: shard))
         let dry = try await DoubledSet.purge(node, "?dry_run=true")
         #expect(dry.status == 200 && dry.keys == foreign, "\(dry)")
