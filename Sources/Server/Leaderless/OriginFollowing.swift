@@ -283,7 +283,6 @@ actor OriginFollowing {
       while !opening.isEmpty, !isStopped { try await Task.sleep(for: .milliseconds(2)) }
       for following in followed.values {
         try await following.follower.stop().get()
-        try? await following.follower.stop().get()
       }
       followed = [:]
       let jumped = try await NIOSingletons.posixBlockingThreadPool.runIfActive {

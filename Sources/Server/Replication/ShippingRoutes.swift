@@ -117,13 +117,13 @@ extension LoopState {
       let epochNode = Self.hexNumber(epoch[(dash + 1)...], digits: 16),
       let number = DecimalText.parse(UnsafeRawBufferPointer(rebasing: sequence)),
       let checksum = Self.hexNumber(crc, digits: 8),
-      let log = Self.hexNumber(origin, digits: 16)
+      let log = Self.hexNumber(origin, digits: 16), name != node.id
     else { return nil }
     // Who has how much of it is for whom to know who writes it.
     if log != store.origin { return node.merged?.log(log) == nil ? nil : Answer(.noContent) }
     let position = LogPosition(
       epoch: Epoch(number: epochNumber, node: epochNode), sequence: number, crc: UInt32(checksum))
-    guard name != node.id, store.feed.recentlyHolds(position) == true else { return nil }
+    guard store.feed.recentlyHolds(position) == true else { return nil }
     return acknowledged(name, position)
   }
 
