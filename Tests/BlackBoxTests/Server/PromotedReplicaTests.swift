@@ -22,16 +22,6 @@ extension NodeProcessTests {
       }
     }
 
-    private static func awaitRole(_ node: ServedNode, _ role: String) async throws {
-      try await Threads.runOne {
-        let deadline = ContinuousClock.now + .seconds(20)
-        while try ReplicaSet.status(node)["role"] as? String != role {
-          try #require(ContinuousClock.now < deadline, "\(node.address) is no \(role)")
-          Thread.sleep(forTimeInterval: 0.01)
-        }
-      }
-    }
-
     @Test("takes over from a leader that lives, which follows it, and nothing is lost")
     func livingLeader() async throws {
       let set = try ReplicaSet(in: directory, replicas: 2)
@@ -43,7 +33,7 @@ extension NodeProcessTests {
       #expect(promoted.text.contains(#""promises":3,"members":3"#), "\(promoted)")
       #expect(try await Self.put("b", nodes[1]) == 201)
       #expect(try await Self.put("c", nodes[0]) == 403)
-      try await Self.awaitRole(nodes[0], "replica")
+      try await ReplicaSet.awaitRole(nodes[0], "replica")
       try await ReplicaSet.catchUp(nodes[1], [nodes[0], nodes[2]])
       try await ReplicaSet.expectEqual(nodes, "behind the promotion")
       let again = try await Self.promote(nodes[1])
@@ -53,7 +43,7 @@ extension NodeProcessTests {
       // The first leader in the configuration asks, and follows.
       try await nodes[0].stop()
       let back = try await set.start(0)
-      try await Self.awaitRole(back, "replica")
+      try await ReplicaSet.awaitRole(back, "replica")
       #expect(try await Self.put("d", nodes[1]) == 201)
       try await ReplicaSet.catchUp(nodes[1], [back, nodes[2]])
       for node in [back, nodes[1], nodes[2]] { try await node.stop() }
@@ -86,7 +76,7 @@ extension NodeProcessTests {
       }
       #expect(found == (0..<20).map { "value of a\($0)" })
       nodes[0] = try await set.start(0)
-      try await Self.awaitRole(nodes[0], "replica")
+      try await ReplicaSet.awaitRole(nodes[0], "replica")
       try await ReplicaSet.catchUp(nodes[2], [nodes[0], nodes[1]])
       try await ReplicaSet.expectEqual(nodes, "with the old leader")
       for node in nodes { try await node.stop() }
@@ -117,7 +107,7 @@ extension NodeProcessTests {
       #expect(try await Self.put("behind", nodes[0]) == 201)
       isOver.set()
       let keys = try await written
-      try await Self.awaitRole(nodes[0], "replica")
+      try await ReplicaSet.awaitRole(nodes[0], "replica")
       let found = try await Threads.runOne {
         let connection = try nodes[1].connect()
         return try keys.filter { try connection.get($0).text != "value of \($0)" }

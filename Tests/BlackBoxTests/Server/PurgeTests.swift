@@ -19,6 +19,7 @@ extension NodeProcessTests {
       let nodes = try await set.start(together: ["a", "ar"])
       let (a, ar) = (nodes["a"]!, nodes["ar"]!)
       try await ReplicaSet.awaitStreaming(a, count: 1)
+      try await ReplicaSet.awaitRole(a, "leader")
       try await DoubledSet.write(a, keys)
       if snapshot {
         let status = try await Threads.runOne {
@@ -51,6 +52,7 @@ extension NodeProcessTests {
       try set.copy("ar", to: "bc")
       var nodes = try await set.start(together: ["a", "ar"])
       try await ReplicaSet.awaitStreaming(nodes["a"]!, count: 1)
+      try await ReplicaSet.awaitRole(nodes["a"]!, "leader")
       let alone = try await DoubledSet.purge(nodes["a"]!)
       #expect(alone.status == 409 && alone.keys == count(of: 2), "\(alone)")
       #expect(
@@ -61,6 +63,7 @@ extension NodeProcessTests {
       #expect(try await DoubledSet.purge(nodes["ar"]!).status == 403)
       #expect(try await DoubledSet.state(nodes["a"]!).keys == keys.count)
       nodes.merge(try await set.start(together: ["b", "bc", "be"])) { $1 }
+      try await ReplicaSet.awaitRole(nodes["b"]!, "leader")
       for (leader, shard, replicas) in [("a", 0, ["ar"]), ("b", 2, ["bc", "be"])]
         as [(String, UInt32, [String])]
       {

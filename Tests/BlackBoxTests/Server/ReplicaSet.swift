@@ -83,6 +83,20 @@ struct ReplicaSet: Sendable {
     }
   }
 
+  /// Waits until a node leads, or follows. With W > 1 a leader that has started may have to ask for promises first,
+  /// while replicas stream from it already.
+  static func awaitRole(_ node: ServedNode, _ role: String) async throws {
+    try await Threads.runOne {
+      let deadline = ContinuousClock.now + .seconds(30)
+      while try status(node)["role"] as? String != role {
+        guard ContinuousClock.now < deadline else {
+          throw NotInTime(description: "\(node.address) is no \(role)")
+        }
+        Thread.sleep(forTimeInterval: 0.01)
+      }
+    }
+  }
+
   /// Expects the same state on all nodes, which are quiet.
   static func expectEqual(_ nodes: [ServedNode], _ moment: String) async throws {
     let found = try await Threads.runOne {
