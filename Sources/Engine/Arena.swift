@@ -59,6 +59,15 @@ struct Arena: ~Copyable {
     shiplog_memory_prefetch(base + 48)
   }
 
+  /// The same for where the next entry will be, most likely.
+  @inline(__always)
+  func prefetchEnd() {
+    guard current != 0 else { return }
+    let end = chunks[current].base! + chunks[current].usedBytes
+    shiplog_memory_prefetch_for_write(end)
+    shiplog_memory_prefetch_for_write(end + 64)
+  }
+
   /// True when the references are about to be used up. The caller adds no more then.
   var isNearlyFull: Bool { chunksHeld > chunksMax }
   /// Bytes of all chunks.

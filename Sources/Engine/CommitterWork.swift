@@ -248,7 +248,7 @@ package struct CommitterWork: ~Copyable {
       if let merged {
         applyPlanned(submissions, to: merged)
       } else {
-        for item in pending { apply(item, submissions[item.submission]) }
+        applyPending(submissions)
         endFrame()
       }
       setApplied()
@@ -318,7 +318,18 @@ package struct CommitterWork: ~Copyable {
     observer?.failed(error)
   }
 
-  /// Makes the request's records visible: they are durable.
+  /// Makes the requests' records visible: they are durable.
+  private func applyPending(_ submissions: [Submission]) {
+    for begin in stride(from: 0, to: pending.count, by: Index.preparedChangesMax) {
+      let run = pending[begin..<min(begin + Index.preparedChangesMax, pending.count)]
+      index.prepareChanges(run.count) { number in
+        let item = run[begin + number]
+        return submissions[item.submission].requests[item.request].hash
+      }
+      for item in run { apply(item, submissions[item.submission]) }
+    }
+  }
+
   private func apply(_ item: Pending, _ submission: Submission) {
     let request = submission.requests[item.request]
     if let outcome = item.outcome {

@@ -246,6 +246,24 @@ public final class Index: @unchecked Sendable {
 
   // MARK: - Writing; one thread
 
+  /// How many changes in a row are prepared for at a time: as many misses as a processor has under way at once.
+  static let preparedChangesMax = 16
+
+  /// Has the processor fetch what changes of those keys touch. Where a table is larger than the caches, each
+  /// change would wait for that, one behind the other.
+  @inline(__always)
+  func prepareChanges(_ count: Int, _ hash: (Int) -> KeyHash) {
+    guard count > 1 else { return }
+    for number in 0..<count {
+      let hash = hash(number)
+      stripes[stripeNumber(hash)].stripe.withLock { $0.prefetchSlot(hash.slot) }
+    }
+    for number in 0..<count {
+      let hash = hash(number)
+      stripes[stripeNumber(hash)].stripe.withLock { $0.prefetchEntry(hash.slot) }
+    }
+  }
+
   // A large value is copied before the stripe's lock is taken, and the one that it replaces is freed
   // behind it: either takes milliseconds, and readers of other keys need not wait for that.
 

@@ -35,28 +35,24 @@ package struct Replay {
     }
     var mismatch: UInt64?
     var unknownPurge: UInt64?
-    let index = index
     records.withUnsafeBytes { bytes in
       var cursor = RecordCursor(count: header.recordCount)
       var sequence = header.firstSequence
-      while let record = Self.next(&cursor, bytes.bytes) {
-        switch record.type {
-        case .put, .delete:
-          let hash = index.hasher(UnsafeRawBufferPointer(rebasing: bytes[record.key]))
-          _ = index.apply(record, in: bytes, hash, version: sequence)
-        case .mark:
-          let content = UnsafeRawBufferPointer(rebasing: bytes[record.value])
-          if let digest = Digest(encoded: content.bytes), digest != index.digest() {
-            mismatch = sequence
-          }
-        case .purge, .epoch, .handoff:
-          let change = index.apply(record, in: bytes, KeyHash(shard: 0, slot: 0), version: sequence)
-          if case .unknownHash = change {
-            unknownPurge = sequence
-            return
+      withUnsafeTemporaryAllocation(of: Prepared.self, capacity: Index.preparedChangesMax) { run in
+        while unknownPurge == nil {
+          let count = prepare(run, &cursor, bytes)
+          guard count > 0 else { break }
+          for prepared in run[..<count] {
+            switch apply(prepared, in: bytes, sequence) {
+            case .done: break
+            case .mismatch: mismatch = sequence
+            case .unknownHash:
+              unknownPurge = sequence
+              return
+            }
+            sequence += 1
           }
         }
-        sequence += 1
       }
     }
     if let unknownPurge {
@@ -67,6 +63,50 @@ package struct Replay {
     if let mismatch { digestMismatches.append(mismatch) }
     index.endFrame(time: header.timeMilliseconds)
     index.setApplied(header.lastSequence)
+  }
+
+  /// A record that is about to be applied. The hashes are those of its key, where it has one.
+  private struct Prepared {
+    var record: Record
+    var hash: KeyHash
+  }
+
+  private enum Applied {
+    case done
+    case mismatch
+    case unknownHash
+  }
+
+  /// - Returns: how many records there are, the cursor's next ones; 0 at its end.
+  private func prepare(
+    _ run: UnsafeMutableBufferPointer<Prepared>, _ cursor: inout RecordCursor,
+    _ bytes: UnsafeRawBufferPointer
+  ) -> Int {
+    var count = 0
+    while count < run.count, let record = Self.next(&cursor, bytes.bytes) {
+      let hash =
+        record.type == .put || record.type == .delete
+        ? index.hasher(UnsafeRawBufferPointer(rebasing: bytes[record.key]))
+        : KeyHash(shard: 0, slot: 0)
+      (run.baseAddress! + count).initialize(to: Prepared(record: record, hash: hash))
+      count += 1
+    }
+    index.prepareChanges(count) { run[$0].hash }
+    return count
+  }
+
+  private func apply(
+    _ prepared: Prepared, in bytes: UnsafeRawBufferPointer, _ sequence: UInt64
+  ) -> Applied {
+    let record = prepared.record
+    if record.type == .mark {
+      let content = UnsafeRawBufferPointer(rebasing: bytes[record.value])
+      guard let digest = Digest(encoded: content.bytes) else { return .done }
+      return digest == index.digest() ? .done : .mismatch
+    }
+    let change = index.apply(record, in: bytes, prepared.hash, version: sequence)
+    if case .unknownHash = change { return .unknownHash }
+    return .done
   }
 
   private static func next(_ cursor: inout RecordCursor, _ records: RawSpan) -> Record? {

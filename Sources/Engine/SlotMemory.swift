@@ -21,7 +21,9 @@ enum SlotMemory {
     #if canImport(Darwin)
       let flags = MAP_PRIVATE | MAP_ANON
     #else
-      let flags = MAP_PRIVATE | MAP_ANONYMOUS
+      // All of it is used at once. Page by page it would be a fault for each, and two where the first look at a page
+      // finds zeros that are not its own yet.
+      let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE
     #endif
     guard let pages = mmap(nil, count * 8, PROT_READ | PROT_WRITE, flags, -1, 0),
       pages != UnsafeMutableRawPointer(bitPattern: -1)

@@ -95,6 +95,24 @@ struct Stripe: ~Copyable, @unchecked Sendable {
     return content == 0 ? nil : arena.entry(UInt32(truncatingIfNeeded: content))
   }
 
+  /// Has the processor fetch the slot where the search for a key begins.
+  @inline(__always)
+  func prefetchSlot(_ slotHash: UInt32) { shiplog_memory_prefetch(slots + home(slotHash)) }
+
+  /// Has it fetch the entry that a change of the key finds, or makes: behind `prefetchSlot`.
+  @inline(__always)
+  func prefetchEntry(_ slotHash: UInt32) {
+    var slot = home(slotHash)
+    while true {
+      let content = slots[slot]
+      if content == 0 { return arena.prefetchEnd() }
+      if UInt32(content >> 32) == slotHash {
+        return arena.prefetch(UInt32(truncatingIfNeeded: content))
+      }
+      slot = next(slot)
+    }
+  }
+
   /// Gives the key a value.
   ///
   /// - Parameters:

@@ -16,5 +16,6 @@ void shiplog_memory_unmap_code(void);
 
 /* Has the processor fetch what is about to be read there, without waiting for it. */
 static inline void shiplog_memory_prefetch(const void *address) { __builtin_prefetch(address); }
+static inline void shiplog_memory_prefetch_for_write(const void *address) { __builtin_prefetch(address, 1); }
 
 #endif

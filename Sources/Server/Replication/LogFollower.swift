@@ -24,8 +24,9 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     case diverged(Divergence)
   }
 
-  /// Frames that are gathered while others are written; one frame may come on top.
-  private static let gatheredBytesMax = 4 << 20
+  /// Frames that are gathered while others are written; one frame may come on top. Half of what a batch keeps of its
+  /// memory: what it gives back has to be had again, page by page.
+  private static let gatheredBytesMax = 2 << 20
   private static let connectSeconds: Int64 = 2
   /// Between the beginnings of two batches where no write waits for them: each costs a sync.
   private static let batchPause: UInt64 = 2_000_000
