@@ -7,7 +7,7 @@ import CMemory
 /// moving what lives. So whatever sizes come and go, at most about twice the live bytes are held, and
 /// freeing a byte costs copying at most one.
 ///
-/// Belongs to a stripe, and is touched only under its lock.
+/// Belongs to a stripe, and is changed only under its lock.
 struct Arena: ~Copyable {
   static let chunkBytes = 64 << 10
   /// References count units of this many bytes.
@@ -66,6 +66,7 @@ struct Arena: ~Copyable {
     let end = chunks[current].base! + chunks[current].usedBytes
     shiplog_memory_prefetch_for_write(end)
     shiplog_memory_prefetch_for_write(end + 64)
+    shiplog_memory_prefetch_for_write(end + 128)
   }
 
   /// True when the references are about to be used up. The caller adds no more then.

@@ -96,8 +96,8 @@ public final class Committer: Sendable {
     giveBack(submission)
   }
 
-  /// Has frames that another node has written taken from their owner as soon as the log has time for them, in one
-  /// batch with those that come until then. The owner gets it back, with what became of it.
+  /// Has frames that another node has written taken from their owner as soon as the log has time for them, with those
+  /// that come until then. The owner gets the batch back, with what became of it.
   ///
   /// - Precondition: the store is a copy, and the frames go on from those that were taken before.
   public func ship(for owner: any FrameBatchOwner) {
@@ -107,7 +107,7 @@ public final class Committer: Sendable {
       if !isClosed { intake.shippers.append(owner) }
       hasWork.store(true, ordering: .relaxed)
     }
-    if isClosed { owner.shipped(owner.nextBatch(), .stopped) }
+    if isClosed { owner.shipped(owner.nextBatch(), .stopped, isFurther: false) }
   }
 
   private func giveBack(_ submission: Submission) {
@@ -190,10 +190,7 @@ public final class Committer: Sendable {
       // Counted first: what is given back is its owner's.
       let writes = batch.reduce(0) { $0 + $1.requests.count }
       work.commit(batch) { giveBack($0) }
-      for owner in shippers {
-        let batch = owner.nextBatch()
-        owner.shipped(batch, work.ship(batch))
-      }
+      for owner in shippers { work.ship(for: owner) }
       shippers.removeAll(keepingCapacity: true)
       if !errands.isEmpty {
         for errand in errands { errand.run(&work) }
@@ -211,7 +208,7 @@ public final class Committer: Sendable {
     while !endsIntake(with: result, rest: &batch, &shippers, &errands) {
       work.refuse(batch) { giveBack($0) }
       batch.removeAll(keepingCapacity: true)
-      for owner in shippers { owner.shipped(owner.nextBatch(), .stopped) }
+      for owner in shippers { owner.shipped(owner.nextBatch(), .stopped, isFurther: false) }
       shippers.removeAll()
       for errand in errands { errand.refuse() }
       errands.removeAll()

@@ -16,11 +16,13 @@ public final class Index: @unchecked Sendable {
   public static let stripeCount = 256
 
   private struct LockedStripe: ~Copyable {
-    let stripe: Mutex<Stripe>
+    let lock = Mutex(())
+    /// Changed by one thread, with the lock held. That one may look at it without.
+    var stripe: Stripe
     /// The highest number by which a key of it went.
     let removal = Atomic<UInt64>(0)
 
-    init(bytesMax: Int) { stripe = Mutex(Stripe(bytesMax: bytesMax)) }
+    init(bytesMax: Int) { stripe = Stripe(bytesMax: bytesMax) }
   }
 
   private let stripes: UnsafeMutablePointer<LockedStripe>
@@ -62,6 +64,19 @@ public final class Index: @unchecked Sendable {
     stripes.deallocate()
   }
 
+  @inline(__always)
+  private func withStripe<R>(_ number: Int, _ body: (borrowing Stripe) -> R) -> R {
+    let place = stripes + number
+    return place.pointee.lock.withLock { _ in body(place.pointee.stripe) }
+  }
+
+  /// The same for the thread that writes.
+  @inline(__always)
+  private func withChangingStripe<R>(_ number: Int, _ body: (inout Stripe) -> R) -> R {
+    let place = stripes + number
+    return place.pointee.lock.withLock { _ in body(&place.pointee.stripe) }
+  }
+
   /// The stripe of a key: the eight bits above the shard's, reversed.
   @inline(__always)
   package func stripeNumber(_ hash: KeyHash) -> Int {
@@ -78,7 +93,7 @@ public final class Index: @unchecked Sendable {
   /// says of it by what cleaning has yet to give back.
   package var heldBytes: Int {
     (0..<Self.stripeCount).reduce(0) { sum, index in
-      sum + stripes[index].stripe.withLock { $0.heldBytes } + schedule[index].heldBytes
+      sum + withStripe(index) { $0.heldBytes } + schedule[index].heldBytes
     }
   }
 
@@ -110,7 +125,7 @@ public final class Index: @unchecked Sendable {
   public func read(
     _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ body: (View) -> Void
   ) -> Bool {
-    stripes[stripeNumber(hash)].stripe.withLock { stripe in
+    withStripe(stripeNumber(hash)) { stripe in
       guard let entry = stripe.entry(key, hash) else { return false }
       let large = entry.large
       body(
@@ -146,7 +161,7 @@ public final class Index: @unchecked Sendable {
 
   /// What the key has, hidden or not; nil when there is no such key.
   package func state(_ key: UnsafeRawBufferPointer, _ hash: KeyHash) -> KeyState? {
-    stripes[stripeNumber(hash)].stripe.withLock { stripe in
+    withStripe(stripeNumber(hash)) { stripe in
       stripe.entry(key, hash).map {
         KeyState(version: $0.version, expiry: $0.expiryMilliseconds)
       }
@@ -155,18 +170,18 @@ public final class Index: @unchecked Sendable {
 
   /// Whether the key that the item names has still that version.
   func isLive(_ item: ExpiryQueue.Item, stripe number: Int) -> Bool {
-    stripes[number].stripe.withLock { $0.has(version: item.version, slotHash: item.slotHash) }
+    withStripe(number) { $0.has(version: item.version, slotHash: item.slotHash) }
   }
 
   /// The digest of each stripe.
   public func digests() -> [Digest] {
-    (0..<Self.stripeCount).map { index in stripes[index].stripe.withLock { $0.digest } }
+    (0..<Self.stripeCount).map { index in withStripe(index) { $0.digest } }
   }
 
   /// The sum of the digests. At rest, or from the thread that writes, that of one state.
   public func digest() -> Digest {
     var sum = Digest()
-    for index in 0..<Self.stripeCount { sum.add(stripes[index].stripe.withLock { $0.digest }) }
+    for index in 0..<Self.stripeCount { sum.add(withStripe(index) { $0.digest }) }
     return sum
   }
 
@@ -193,7 +208,7 @@ public final class Index: @unchecked Sendable {
 
   /// The same for one stripe.
   package func forEach(inStripe number: Int, _ body: (UnsafeRawBufferPointer, View) -> Void) {
-    stripes[number].stripe.withLock { stripe in
+    withStripe(number) { stripe in
       stripe.forEach { entry in
         body(
           entry.key,
@@ -213,14 +228,14 @@ public final class Index: @unchecked Sendable {
   package func copyKeys(
     ofStripe number: Int, from start: UInt64, slots: Int, into run: inout KeyRun
   ) -> UInt64? {
-    stripes[number].stripe.withLock { stripe in
+    withStripe(number) { stripe in
       stripe.forEachEntry(from: start, slots: slots) { run.append($0.key) }
     }
   }
 
   /// Calls `body` with a stripe, under its lock, to look at it.
   func look<R>(stripe number: Int, _ body: (borrowing Stripe) -> R) -> R {
-    stripes[number].stripe.withLock { body($0) }
+    withStripe(number) { body($0) }
   }
 
   /// Calls `body` while the writer can neither create nor remove the key.
@@ -228,7 +243,7 @@ public final class Index: @unchecked Sendable {
   /// - Parameter body: told whether the index has the key.
   func whileUnchanged(_ key: UnsafeRawBufferPointer, _ body: (_ isPresent: Bool) -> Void) {
     let hash = hasher(key)
-    stripes[stripeNumber(hash)].stripe.withLock { body($0.entry(key, hash) != nil) }
+    withStripe(stripeNumber(hash)) { body($0.entry(key, hash) != nil) }
   }
 
   /// How many keys do not belong to that shard.
@@ -256,11 +271,11 @@ public final class Index: @unchecked Sendable {
     guard count > 1 else { return }
     for number in 0..<count {
       let hash = hash(number)
-      stripes[stripeNumber(hash)].stripe.withLock { $0.prefetchSlot(hash.slot) }
+      stripes[stripeNumber(hash)].stripe.prefetchSlot(hash.slot)
     }
     for number in 0..<count {
       let hash = hash(number)
-      stripes[stripeNumber(hash)].stripe.withLock { $0.prefetchEntry(hash.slot) }
+      stripes[stripeNumber(hash)].stripe.prefetchEntry(hash.slot)
     }
   }
 
@@ -349,7 +364,7 @@ public final class Index: @unchecked Sendable {
     var memoryChange = 0
     var fullChange = 0
     isBetween.store(true, ordering: .relaxed)
-    let result = stripes[number].stripe.withLock { stripe in
+    let result = withChangingStripe(number) { stripe in
       countChange = -stripe.count
       expiringBefore = stripe.expiringCount
       memoryChange = -stripe.memoryBytes

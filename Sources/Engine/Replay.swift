@@ -39,9 +39,9 @@ package struct Replay {
       var cursor = RecordCursor(count: header.recordCount)
       var sequence = header.firstSequence
       withUnsafeTemporaryAllocation(of: Prepared.self, capacity: Index.preparedChangesMax) { run in
-        while unknownPurge == nil {
+        while true {
           let count = prepare(run, &cursor, bytes)
-          guard count > 0 else { break }
+          guard count > 0 else { return }
           for prepared in run[..<count] {
             switch apply(prepared, in: bytes, sequence) {
             case .done: break

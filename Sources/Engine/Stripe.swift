@@ -9,7 +9,8 @@ import WAL
 /// growing touches an entry. A table has four sizes between two powers of two, so that it is never less
 /// than 64 % full when it has grown; homes are in the order of the hashes.
 ///
-/// `@unchecked Sendable`: it owns its memory, and is only touched under its lock in the index.
+/// `@unchecked Sendable`: it owns its memory. In the index one thread changes it, under its lock, and others look at
+/// it under that.
 struct Stripe: ~Copyable, @unchecked Sendable {
   private var slots: UnsafeMutablePointer<UInt64>
   /// How many slots there are, as a step of their growth.

@@ -8,7 +8,7 @@ public enum SyncPolicy: Hashable, Sendable {
   case none
 }
 
-/// Appends frames to a log. Belongs to one thread.
+/// Appends frames to a log. One thread at a time has it.
 ///
 /// `commit` writes a frame and, under `always`, syncs it: the frame is the group commit. Segments are
 /// made ready in the background. The owner calls `tick` at the time that it returned, which keeps

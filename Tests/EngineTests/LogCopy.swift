@@ -45,6 +45,15 @@ final class LogCopy {
     return work.ship(batch)
   }
 
+  /// Offers several batches at once, of which each but the first is written while the one before it is applied.
+  ///
+  /// - Returns: what became of those that were taken, in order.
+  func ship(inTurn batches: [ShippedFrames.SubSequence]) -> [ShippingOutcome] {
+    let owner = QueuedBatches(batches)
+    work.ship(for: owner)
+    return owner.outcomes
+  }
+
   func submit(_ submission: Submission) { work.commit([submission]) { _ in } }
   func tick() { _ = work.tick() }
   func close() throws { try work.close().get() }
@@ -75,5 +84,36 @@ final class LogCopy {
     let copied = try Self.frames(on: disk)
     #expect(copied.map(\.header) == frames.map(\.header), comment)
     #expect(copied.map(\.bytes) == frames.map(\.bytes), comment)
+  }
+}
+
+/// Has a first batch, and further ones.
+private final class QueuedBatches: FrameBatchOwner, @unchecked Sendable {
+  private var waiting: [FrameBatch]
+  private var out: [FrameBatch] = []
+  private(set) var outcomes: [ShippingOutcome] = []
+
+  init(_ batches: [ShippedFrames.SubSequence]) {
+    waiting = batches.map { frames in
+      let batch = FrameBatch()
+      for frame in frames { batch.append(frame.header, frame.bytes.span.bytes) }
+      return batch
+    }
+  }
+
+  func nextBatch() -> FrameBatch {
+    out.append(waiting.removeFirst())
+    return out.last!
+  }
+
+  func furtherBatch() -> FrameBatch? {
+    #expect(out.count == 1, "two are out at most")
+    return waiting.isEmpty ? nil : nextBatch()
+  }
+
+  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome, isFurther: Bool) {
+    #expect(batch === out.removeFirst(), "in their order")
+    #expect(isFurther == !outcomes.isEmpty)
+    outcomes.append(outcome)
   }
 }

@@ -35,6 +35,46 @@ struct ShippingTests {
     return (node, try LogCopy.frames(on: node.disk))
   }
 
+  /// The frames from `first` on, in so many batches of a few each.
+  private static func batches(
+    _ count: Int, of frames: ShippedFrames, from first: Int, _ random: inout SeededRandom
+  ) -> [ShippedFrames.SubSequence] {
+    var batches: [ShippedFrames.SubSequence] = []
+    var next = first
+    while next < frames.count, batches.count < count {
+      let end = min(frames.count, next + 1 + random.below(9))
+      batches.append(frames[next..<end])
+      next = end
+    }
+    return batches
+  }
+
+  @Test(
+    "is the original where batches are written while those before them are applied",
+    arguments: 0..<6 as Range<UInt64>)
+  func batchesInTurn(seed: UInt64) throws {
+    let (node, frames) = try Self.original(seed: seed)
+    var random = SeededRandom(seed: seed)
+    let copy = try LogCopy(SimulatedDisk(seed: seed), origin: node.log.origin)
+    var next = 0
+    while next < frames.count {
+      // More than are taken at once.
+      let batches = Self.batches(1 + random.below(30), of: frames, from: next, &random)
+      let outcomes = copy.ship(inTurn: batches)
+      #expect(outcomes.count == min(batches.count, 9))
+      for (batch, outcome) in zip(batches, outcomes) {
+        guard case .applied(let position) = outcome else { throw WALError.setting("not applied") }
+        #expect(position == frames[batch.endIndex - 1].header.position)
+        next = batch.endIndex
+      }
+      #expect(copy.index.appliedSequence == frames[next - 1].header.lastSequence)
+      copy.tick()
+      while copy.log.backgroundStep() {}
+    }
+    try copy.expectEqual(node, frames)
+    try copy.close()
+  }
+
   @Test("is the original, frame by frame, whatever pieces it comes in", arguments: 0..<6)
   func pieces(seed: UInt64) throws {
     let (node, frames) = try Self.original(seed: seed)
@@ -64,8 +104,8 @@ struct ShippingTests {
 
   @Test(
     "loses nothing that it has acknowledged, and goes on where it ended, whatever ends it",
-    arguments: 0..<40 as Range<UInt64>)
-  func crashes(seed: UInt64) throws {
+    arguments: 0..<40 as Range<UInt64>, [false, true])
+  func crashes(seed: UInt64, inTurn: Bool) throws {
     let (node, frames) = try Self.original(seed: seed)
     var random = SeededRandom(seed: seed)
     let disk = SimulatedDisk(seed: seed + 1_000)
@@ -88,16 +128,21 @@ struct ShippingTests {
         }
       }
       life: while let first = next {
-        let end = min(frames.count, first + 1 + random.below(9))
-        switch copy.ship(frames[first..<end]) {
-        case .applied(let position):
-          acknowledged = position.sequence
-          next = end == frames.count ? nil : end
-        case .diskFull(let position):
-          // What was written counts; the rest is shipped again.
-          acknowledged = position.sequence
-          next = frames.firstIndex { $0.header.firstSequence == position.sequence + 1 }
-        case .stopped: break life
+        let batches = Self.batches(inTurn ? 1 + random.below(5) : 1, of: frames, from: first, &random)
+        let outcomes = inTurn ? copy.ship(inTurn: batches) : [copy.ship(batches[0])]
+        for (batch, outcome) in zip(batches, outcomes) {
+          switch outcome {
+          case .applied(let position):
+            #expect(position == batch.last!.header.position)
+            acknowledged = position.sequence
+            next = batch.endIndex == frames.count ? nil : batch.endIndex
+          case .diskFull(let position):
+            // What was written counts; the rest is shipped again.
+            #expect(position.sequence >= acknowledged)
+            acknowledged = position.sequence
+            next = frames.firstIndex { $0.header.firstSequence == position.sequence + 1 }
+          case .stopped: break life
+          }
         }
         while copy.log.backgroundStep() {}
         if disk.isDead || (ends < 12 && random.once(in: 15)) { break life }

@@ -30,6 +30,9 @@ package struct FollowerDriver {
   /// Of frames that have come and are not applied, as it said last.
   package var pendingBytes: Int { follower.report.pendingBytes }
 
+  /// Its log has been told that there are frames, and has not come for them.
+  package var isOffering: Bool { follower.isOffering }
+
   /// - Returns: when what its log had taken is applied.
   package func stop() -> EventLoopFuture<Void> {
     pool.close()

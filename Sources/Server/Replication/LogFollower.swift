@@ -13,8 +13,7 @@ import WAL
 /// all that there is. What is gathered, and what the committer has, are bounded: above that nothing is read from
 /// the connection, and the leader, which serves a slow follower from its disk, is not held up.
 ///
-/// `@unchecked Sendable`: touched on the event loop only, but for `nextBatch` and `shipped`, which hand over, and
-/// `report`.
+/// `@unchecked Sendable`: touched on the event loop only, but for what hands frames over, and `report`.
 final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Why following ended by itself.
   enum Ending: Sendable {
@@ -27,6 +26,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Frames that are gathered while others are written; one frame may come on top. Half of what a batch keeps of its
   /// memory: what it gives back has to be had again, page by page.
   private static let gatheredBytesMax = 2 << 20
+  /// What is written beside what is applied.
+  private static let furtherBytesMin = 1 << 20
   private static let connectSeconds: Int64 = 2
   /// Between the beginnings of two batches where no write waits for them: each costs a sync.
   private static let batchPause: UInt64 = 2_000_000
@@ -35,10 +36,10 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   /// Frames on their way to the committer.
   private struct Gathering: Sendable {
     var batch = FrameBatch()
-    /// Nil while the committer writes the other one.
-    var spare: FrameBatch? = FrameBatch()
-    var writtenBytes = 0
-    /// The committer comes for the batch.
+    /// The committer has the others: one that it writes, one that it applies.
+    var spares = [FrameBatch(), FrameBatch()]
+    var takenBytes = 0
+    /// The committer comes, for what there is then.
     var isOffered = false
     /// Frames were not written: what comes behind them is of no use. Until the next connection.
     var hasFailed = false
@@ -107,6 +108,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   }
 
   private var isShipping: Bool { offers > 0 }
+  /// The committer comes for frames.
+  var isOffering: Bool { gathering.withLock { $0.isOffered } }
   /// Of the frames that the committer has not taken.
   private var gatheredBytes: Int { gathering.withLock { $0.batch.bytes } }
 
@@ -196,7 +199,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private func publish() {
     let report = FollowerReport(
       leader: "\(leader)", state,
-      pendingBytes: gathering.withLock { $0.batch.bytes + $0.writtenBytes })
+      pendingBytes: gathering.withLock { $0.batch.bytes + $0.takenBytes })
     latest.withLock { $0 = report }
     if report.hasCaughtUp, !hasCaughtUp {
       hasCaughtUp = true
@@ -378,33 +381,44 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   }
 
   func nextBatch() -> FrameBatch {
-    let batch = gathering.withLock { gathering in
-      let batch = gathering.batch
-      gathering.batch = gathering.spare!
-      gathering.spare = nil
-      gathering.writtenBytes = batch.bytes
+    gathering.withLock { gathering in
       gathering.isOffered = false
-      return batch
+      return take(&gathering)
     }
+  }
+
+  func furtherBatch() -> FrameBatch? {
+    gathering.withLock { gathering in
+      // The committer still comes for the offer: until then nothing is over.
+      guard gathering.isOffered, gathering.batch.bytes >= Self.furtherBytesMin else { return nil }
+      return take(&gathering)
+    }
+  }
+
+  private func take(_ gathering: inout Gathering) -> FrameBatch {
+    let batch = gathering.batch
+    gathering.batch = gathering.spares.removeLast()
+    gathering.takenBytes += batch.bytes
     // There is room again.
     if batch.bytes >= Self.gatheredBytesMax { loop.execute { self.readOn() } }
     return batch
   }
 
-  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome) {
+  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome, isFurther: Bool) {
+    let bytes = batch.bytes
     batch.removeAll()
     gathering.withLock { gathering in
-      gathering.spare = batch
-      gathering.writtenBytes = 0
+      gathering.spares.append(batch)
+      gathering.takenBytes -= bytes
       if case .applied = outcome { return }
       gathering.hasFailed = true
       gathering.batch.removeAll()
     }
-    loop.execute { self.shipped(outcome) }
+    loop.execute { self.shipped(outcome, isFurther: isFurther) }
   }
 
-  private func shipped(_ outcome: ShippingOutcome) {
-    offers -= 1
+  private func shipped(_ outcome: ShippingOutcome, isFurther: Bool) {
+    if !isFurther { offers -= 1 }
     if offers == 0 { drained?.succeed() }
     switch outcome {
     case .applied(let position):

@@ -18,7 +18,9 @@ private final class Obstacle: FrameBatchOwner {
     return FrameBatch()
   }
 
-  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome) {}
+  func furtherBatch() -> FrameBatch? { nil }
+
+  func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome, isFurther: Bool) {}
 
   /// Returns when the log's thread is kept.
   func stand(before store: Store) {
@@ -67,7 +69,7 @@ private final class Obstacle: FrameBatchOwner {
       try await #expect(client.ask("PUT", "/kv/b", body: "2").status == 201)
       // It is offered to the log, which has no time for it.
       let deadline = ContinuousClock.now + .seconds(30)
-      while follower.pendingBytes == 0 {
+      while !follower.isOffering {
         try #require(ContinuousClock.now < deadline)
         try await Task.sleep(for: .milliseconds(2))
       }
@@ -83,6 +85,59 @@ private final class Obstacle: FrameBatchOwner {
       // It had not been taken, so it is left to the next one.
       #expect(store.feed.end == end)
       try store.close()
+    }
+  }
+
+  /// Of the frames of a log.
+  private static func frames(_ directory: String) throws -> [[UInt8]] {
+    var reader = try LogReader(directory: directory)
+    var frames: [[UInt8]] = []
+    while case .frame = try reader.next() {
+      frames.append(reader.withFrame { $0.withUnsafeBytes { Array($0) } })
+    }
+    return frames
+  }
+
+  @Test("goes on where it ended, in the middle of batches that come one behind the other")
+  func catchingUp() async throws {
+    try await RunningNode.with(.fast) { leader in
+      let client = try leader.connect()
+      let value = String(repeating: "v", count: 100_000)
+      for key in 0..<300 {
+        try await #expect(client.ask("PUT", "/kv/\(key)", body: value).status == 201)
+      }
+      let end = try #require(try leader.log().last).header.lastSequence
+      let directory = TemporaryDirectory()
+      var options = StoreOptions(dataDirectory: directory.path, node: 7)
+      options.isCopy = true
+      options.origin = try Self.origin(of: leader)
+      let store = try Store.open(options)
+      let address = NodeAddress(host: "127.0.0.1", port: UInt16(leader.port))
+      var configuration = Configuration(dataDirectory: directory.path, host: "127.0.0.1", port: 1)
+      configuration.nodeID = "copy"
+      // Each is stopped a little further on, with one batch being written and one applied at the best.
+      for part in 1...5 {
+        let follower = FollowerDriver(of: address, configuration, store: store)
+        follower.start()
+        try await Self.wait(store, for: part == 5 ? end : end * UInt64(part) / 6)
+        if part < 5 {
+          try await follower.stop().get()
+          let position = store.feed.end
+          try await Task.sleep(for: .milliseconds(20))
+          #expect(store.feed.end == position, "nothing comes behind that")
+          continue
+        }
+        // It is live again, and lets go of everything.
+        try await #expect(client.ask("PUT", "/kv/last", body: "1").status == 201)
+        try await Self.wait(store, for: end + 1)
+        try await follower.stop().get()
+        #expect(follower.pendingBytes == 0)
+      }
+      let copied = store.feed.end.sequence
+      try store.close()
+      let frames = try Self.frames(directory.path + "/wal")
+      let original = try Self.frames(leader.dataDirectory + "/wal")
+      #expect(UInt64(frames.count) >= copied && frames == Array(original.prefix(frames.count)))
     }
   }
 }
