@@ -80,7 +80,9 @@ extension CommitterWork {
     let first = owner.nextBatch()
     guard var last = write(first) else { return owner.shipped(first, .stopped, isFurther: false) }
     var further = 0
-    while last.error == nil, !hasFailed, further < Self.furtherBatchesMax, let batch = owner.furtherBatch() {
+    while last.error == nil, !hasFailed, further < Self.furtherBatchesMax,
+      let batch = owner.furtherBatch()
+    {
       // The log is that thread's until it has ended.
       nonisolated(unsafe) let log = log
       nonisolated(unsafe) var next: WrittenBatch?

@@ -128,7 +128,8 @@ struct ShippingTests {
         }
       }
       life: while let first = next {
-        let batches = Self.batches(inTurn ? 1 + random.below(5) : 1, of: frames, from: first, &random)
+        let count = inTurn ? 1 + random.below(5) : 1
+        let batches = Self.batches(count, of: frames, from: first, &random)
         let outcomes = inTurn ? copy.ship(inTurn: batches) : [copy.ship(batches[0])]
         for (batch, outcome) in zip(batches, outcomes) {
           switch outcome {
