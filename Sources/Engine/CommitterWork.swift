@@ -400,7 +400,7 @@ package struct CommitterWork: ~Copyable {
   /// A copy has its original's marks, and no others.
   private mutating func tickCopy() -> UInt64? {
     do {
-      return try log.tick(markContent: nil)
+      return try log.tick(writesMarks: false)
     } catch {
       fail(error)
       return nil

@@ -445,11 +445,11 @@ public final class LogWriter {
   ///
   /// - Parameters:
   ///   - needsMark: that a mark is due now, however quiet the log has been: for its time.
-  ///   - markContent: called when a mark is written, for what it carries; nil for no marks: a log
-  ///     that is a copy has those of its original, and no others.
+  ///   - writesMarks: false for a log that is a copy: it has the marks of its original, and no others.
+  ///   - markContent: called when a mark is written, for what it carries.
   /// - Returns: when to call again, on the clock's monotonic time; nil when only a write changes that.
   public func tick(
-    needsMark: Bool = false, markContent: (() -> [UInt8])? = { [] }
+    needsMark: Bool = false, writesMarks: Bool = true, markContent: () -> [UInt8] = { [] }
   ) throws(WALError) -> UInt64? {
     try checkRunning()
     let now = options.clock.monotonicNanoseconds()
@@ -464,7 +464,7 @@ public final class LogWriter {
       due = nextSync
     }
     let quiet = unmarkedSince.map { $0 + options.markDelayMilliseconds * 1_000_000 }
-    guard let markContent, let markDue = needsMark ? now : quiet, !owesEpoch else { return due }
+    guard writesMarks, let markDue = needsMark ? now : quiet, !owesEpoch else { return due }
     if now < markDue { return min(due ?? .max, markDue) }
     if progress.durable < position.sequence {
       // A mark says that what precedes it is durable, so it waits until that is true.
