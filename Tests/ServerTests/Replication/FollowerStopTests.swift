@@ -47,18 +47,27 @@ private final class Obstacle: FrameBatchOwner {
     return try #require(found)
   }
 
+  private static func copy(of leader: RunningNode, in directory: String) throws -> Store {
+    var options = StoreOptions(dataDirectory: directory, node: 7)
+    options.isCopy = true
+    options.origin = try origin(of: leader)
+    return try Store.open(options)
+  }
+
+  private static func follower(of leader: RunningNode, _ store: Store) -> FollowerDriver {
+    var configuration = Configuration(
+      dataDirectory: store.options.dataDirectory, host: "127.0.0.1", port: 1)
+    configuration.nodeID = "copy"
+    let address = NodeAddress(host: "127.0.0.1", port: UInt16(leader.port))
+    return FollowerDriver(of: address, configuration, store: store)
+  }
+
   @Test("has ended when what its log has taken is applied, and nothing comes behind that")
   func drained() async throws {
     try await RunningNode.with(.fast) { leader in
       let directory = TemporaryDirectory()
-      var options = StoreOptions(dataDirectory: directory.path, node: 7)
-      options.isCopy = true
-      options.origin = try Self.origin(of: leader)
-      let store = try Store.open(options)
-      let address = NodeAddress(host: "127.0.0.1", port: UInt16(leader.port))
-      var configuration = Configuration(dataDirectory: directory.path, host: "127.0.0.1", port: 1)
-      configuration.nodeID = "copy"
-      let follower = FollowerDriver(of: address, configuration, store: store)
+      let store = try Self.copy(of: leader, in: directory.path)
+      let follower = Self.follower(of: leader, store)
       follower.start()
       let client = try leader.connect()
       try await #expect(client.ask("PUT", "/kv/a", body: "1").status == 201)
@@ -108,16 +117,10 @@ private final class Obstacle: FrameBatchOwner {
       }
       let end = try #require(try leader.log().last).header.lastSequence
       let directory = TemporaryDirectory()
-      var options = StoreOptions(dataDirectory: directory.path, node: 7)
-      options.isCopy = true
-      options.origin = try Self.origin(of: leader)
-      let store = try Store.open(options)
-      let address = NodeAddress(host: "127.0.0.1", port: UInt16(leader.port))
-      var configuration = Configuration(dataDirectory: directory.path, host: "127.0.0.1", port: 1)
-      configuration.nodeID = "copy"
+      let store = try Self.copy(of: leader, in: directory.path)
       // Each is stopped a little further on, with one batch being written and one applied at the best.
       for part in 1...5 {
-        let follower = FollowerDriver(of: address, configuration, store: store)
+        let follower = Self.follower(of: leader, store)
         follower.start()
         try await Self.wait(store, for: part == 5 ? end : end * UInt64(part) / 6)
         if part < 5 {
