@@ -38,6 +38,8 @@ public final class Index: @unchecked Sendable {
   /// Whether something has been changed since a number was applied: the state is between two.
   private let isBetween = Atomic(false)
   let schedule = ExpirySchedule(stripeCount: stripeCount)
+  /// So many the tables were made for, when somebody said how many there would be. The writer's.
+  private var reservedKeys = 0
   /// The keys in order; empty until somebody lists them.
   public let directory = KeyDirectory()
 
@@ -307,6 +309,16 @@ public final class Index: @unchecked Sendable {
     }
     if isNew, directory.isTracking { directory.insert(key) }
     return isReplaced
+  }
+
+  /// Makes room for that many keys in all, if there are fewer: between two commits. Somebody else says so, who may be
+  /// wrong; so it is at most sixteen times what there is already.
+  package func reserve(total keys: Int) {
+    guard keys > reservedKeys, 4 * count > reservedKeys else { return }
+    reservedKeys = min(keys, 16 * count)
+    reserve([Int](repeating: reservedKeys / Self.stripeCount, count: Self.stripeCount))
+    // Nothing has changed that anybody sees.
+    setApplied(appliedSequence)
   }
 
   /// Makes room for keys that come, so that tables do not grow again and again on the way.

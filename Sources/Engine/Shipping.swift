@@ -8,8 +8,14 @@ public protocol FrameBatchOwner: AnyObject, Sendable {
   /// What there is behind that, where it is much and has been offered: it is written while the batch before is
   /// applied. Nil where it can wait. The log comes for the offer all the same. No more than two batches are out.
   func furtherBatch() -> FrameBatch?
+  /// How many keys there are where the frames come from, as far as that is known: room is made for them ahead.
+  var keysExpected: Int { get }
   /// Gives a batch back, in the order in which they were taken.
   func shipped(_ batch: FrameBatch, _ outcome: ShippingOutcome, isFurther: Bool)
+}
+
+extension FrameBatchOwner {
+  public var keysExpected: Int { 0 }
 }
 
 /// What became of frames that came from another node.
@@ -79,6 +85,7 @@ extension CommitterWork {
   package mutating func ship(for owner: any FrameBatchOwner) {
     let first = owner.nextBatch()
     guard var last = write(first) else { return owner.shipped(first, .stopped, isFurther: false) }
+    if merged == nil { index.reserve(total: owner.keysExpected) }
     var further = 0
     while last.error == nil, !hasFailed, further < Self.furtherBatchesMax,
       let batch = owner.furtherBatch()

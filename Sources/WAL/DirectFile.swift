@@ -95,6 +95,33 @@
       return bytes.count
     }
 
+    /// Writes whole blocks past the page cache to a file that is open otherwise.
+    ///
+    /// - Returns: how many bytes; nil where nothing was written because it cannot be done, or is not worth it.
+    static func write(
+      _ bytes: UnsafeRawBufferPointer, at offset: UInt64, of file: Int32, path: String
+    ) throws(WALError) -> Int? {
+      guard bytes.count >= pieceBytesMax, bytes.count % blockBytes == 0,
+        offset % UInt64(blockBytes) == 0
+      else { return nil }
+      // The file itself, whatever its name is now.
+      let name = "/proc/self/fd/\(file)"
+      let flags = O_WRONLY | O_CLOEXEC | directFlag
+      #if canImport(Glibc)
+        let descriptor = Glibc.open(name, flags)
+      #else
+        let descriptor = Musl.open(name, flags)
+      #endif
+      guard descriptor >= 0 else { return nil }
+      defer { close(descriptor) }
+      while true {
+        let written = pwrite(descriptor, bytes.baseAddress!, bytes.count, off_t(offset))
+        if written > 0 { return written }
+        guard written < 0, errno != EINVAL else { return nil }
+        guard errno == EINTR else { throw .system(.write, path: path, errno: errno) }
+      }
+    }
+
     private func writeCached(
       _ bytes: UnsafeRawBufferPointer, at offset: UInt64
     ) throws(WALError) -> Int {

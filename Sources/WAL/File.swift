@@ -8,6 +8,8 @@ public protocol File: AnyObject, Sendable {
   func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(WALError) -> Int
   /// Writes at least one byte and returns how many.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) -> Int
+  /// The same, past the system's cache where that can be done: for what nobody is going to read.
+  func writeUncached(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) -> Int
   /// Makes the bytes, and the size that is needed to find them again, durable.
   ///
   /// After an error nobody knows what is on the disk, and a second call that succeeds proves
@@ -58,6 +60,12 @@ extension FileSystem {
 
 extension File {
   public func beginSync() {}
+
+  public func writeUncached(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(WALError) -> Int {
+    try write(bytes, at: offset)
+  }
 
   /// Writes all of `bytes`, in as many calls as it takes.
   public func writeAll(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) {
@@ -110,8 +118,10 @@ extension File {
     var offset = range.lowerBound
     while offset < range.upperBound {
       let count = min(Zeros.shared.count, Int(range.upperBound - offset))
-      try writeAll(UnsafeRawBufferPointer(rebasing: Zeros.shared.bytes[..<count]), at: offset)
-      offset += UInt64(count)
+      let zeros = UnsafeRawBufferPointer(rebasing: Zeros.shared.bytes[..<count])
+      let written = try writeUncached(zeros, at: offset)
+      guard written > 0 else { throw .system(.write, path: path, errno: systemIOError) }
+      offset += UInt64(written)
     }
   }
 }

@@ -187,7 +187,8 @@ public final class LogWriter {
     lastSyncNanoseconds = 0
     let headers = batch.headers
     precondition(headers[first].follows(position), "the frame does not go on from the log's end")
-    try makeRoom(for: UInt64(headers[first].frameBytes), isShipped: true)
+    try makeRoom(
+      for: UInt64(headers[first].frameBytes), isShipped: true, expecting: UInt64(batch.bytes))
     let room = active!.bytes - active!.end - UInt64(Format.endMarkerBytes)
     var next = first
     var bytes: UInt64 = 0
@@ -258,13 +259,19 @@ public final class LogWriter {
   // MARK: - Segments
 
   /// Sees to it that a frame of that size fits behind the log's end, into a segment of that kind.
-  private func makeRoom(for frameBytes: UInt64, isShipped: Bool) throws(WALError) {
+  ///
+  /// - Parameter bytes: what is written with it at once, if that is more.
+  private func makeRoom(
+    for frameBytes: UInt64, isShipped: Bool, expecting bytes: UInt64 = 0
+  ) throws(WALError) {
     let needed = frameBytes + UInt64(Format.endMarkerBytes)
     guard var active, active.isShipped == isShipped else {
-      return try rotate(toHold: needed, isShipped: isShipped)
+      return try rotate(toHold: needed, isShipped: isShipped, expecting: bytes)
     }
     guard active.end + needed > active.bytes else { return }
-    guard active.isEmpty else { return try rotate(toHold: needed, isShipped: isShipped) }
+    guard active.isEmpty else {
+      return try rotate(toHold: needed, isShipped: isShipped, expecting: bytes)
+    }
     // An empty segment that is too small grows: a second one could not have another name.
     active.bytes = wholePages(active.end + needed)
     do {
@@ -278,6 +285,9 @@ public final class LogWriter {
 
   /// Of a segment that is made while the writer waits: about a millisecond.
   private var smallSegmentBytes: UInt64 { min(options.segmentBytes, 1 << 20) }
+  /// Of one that is made for what comes in large pieces, whose syncs do not mind that it is only allocated. What comes
+  /// in small ones behind them has to, as long as there is room in it.
+  private var largeSegmentBytes: UInt64 { min(options.segmentBytes, 16 << 20) }
 
   private func wholePages(_ bytes: UInt64) -> UInt64 { (bytes + 4_095) / 4_096 * 4_096 }
 
@@ -289,7 +299,9 @@ public final class LogWriter {
   /// are synced, so that a start knows what it has to write again.
   ///
   /// One that is empty, and of the wrong kind, is replaced.
-  private func rotate(toHold frameBytes: UInt64, isShipped: Bool) throws(WALError) {
+  private func rotate(
+    toHold frameBytes: UInt64, isShipped: Bool, expecting bytes: UInt64 = 0
+  ) throws(WALError) {
     if options.syncPolicy == .always {
       try sync()
     } else if let active, let background {
@@ -297,7 +309,7 @@ public final class LogWriter {
       background.request(active.file, active.path, through: position.sequence)
     }
     let needed = UInt64(Format.segmentHeaderBytes) + frameBytes
-    let spare = try makeSpare(toHold: needed)
+    let spare = try makeSpare(toHold: needed, expecting: bytes)
     let header = SegmentHeader(
       origin: origin, previous: position, durableSequence: progress.durable,
       fileBytes: spare.bytes, isShipped: isShipped, isMarked: true)
@@ -330,11 +342,16 @@ public final class LogWriter {
     options.syncPolicy == .always ? options.fileSystem.appending(to: file, path) : file
   }
 
-  /// The segment that was made ready; or, rather than wait for one, a small one.
-  private func makeSpare(toHold needed: UInt64) throws(WALError) -> SegmentSupply.Spare {
+  /// The segment that was made ready; or, rather than wait for one, a small one, or one that is only allocated.
+  private func makeSpare(
+    toHold needed: UInt64, expecting bytes: UInt64
+  ) throws(WALError) -> SegmentSupply.Spare {
     if needed <= options.segmentBytes, let spare = supply.take() { return spare }
     let path = supply.nextSparePath()
     do {
+      if options.syncPolicy == .always, bytes >= smallSegmentBytes {
+        return try supply.allocate(path, max(largeSegmentBytes, wholePages(needed)))
+      }
       if options.syncPolicy == .always, needed <= smallSegmentBytes {
         return try supply.allocate(path, smallSegmentBytes, isFilled: true)
       }

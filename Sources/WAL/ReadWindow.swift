@@ -1,3 +1,32 @@
+import Synchronization
+
+/// The memory of a few windows that are not used now. A log that is sent to a replica is read by one window after the
+/// other: to map each anew, page by page, costs as much as to read into it.
+private enum WindowMemory {
+  struct Block: @unchecked Sendable {
+    let bytes: UnsafeMutableRawBufferPointer
+  }
+
+  static let blockBytes = 256 << 10
+  private static let keptMax = 2
+  private static let kept = Mutex<[Block]>([])
+
+  static func take(_ bytes: Int) -> UnsafeMutableRawBufferPointer {
+    if bytes == blockBytes, let block = kept.withLock({ $0.popLast() }) { return block.bytes }
+    return .allocate(byteCount: bytes, alignment: 4096)
+  }
+
+  static func giveBack(_ bytes: UnsafeMutableRawBufferPointer) {
+    let block = Block(bytes: bytes)
+    let isKept = kept.withLock { kept in
+      guard block.bytes.count == blockBytes, kept.count < keptMax else { return false }
+      kept.append(block)
+      return true
+    }
+    if !isKept { bytes.deallocate() }
+  }
+}
+
 /// A piece of a file in memory. Owns its memory; reading elsewhere replaces the piece.
 struct ReadWindow: ~Copyable {
   // Invariant: buffer[..<count] are the bytes of the file from `start`.
@@ -11,13 +40,13 @@ struct ReadWindow: ~Copyable {
 
   /// - Parameter chunkBytes: what is read at once; by default it is small enough to stay in the processor's
   ///   second-level cache while it is checked.
-  init(chunkBytes: Int = 256 << 10) {
+  init(chunkBytes: Int = WindowMemory.blockBytes) {
     self.chunkBytes = chunkBytes
-    buffer = .allocate(byteCount: chunkBytes, alignment: 4096)
+    buffer = WindowMemory.take(chunkBytes)
   }
 
   deinit {
-    buffer.deallocate()
+    WindowMemory.giveBack(buffer)
   }
 
   /// Forgets what was read, because the file may have changed.
@@ -43,7 +72,7 @@ struct ReadWindow: ~Copyable {
     _ file: any File, at offset: UInt64, count wanted: Int
   ) throws(WALError) -> Int {
     if wanted > buffer.count {
-      buffer.deallocate()
+      WindowMemory.giveBack(buffer)
       buffer = .allocate(byteCount: roundUp(wanted, to: chunkBytes), alignment: 4096)
     }
     count = 0

@@ -38,6 +38,8 @@ final class SegmentSupply: Sendable {
 
   /// Written and synced at a time: the log's own writes wait behind it.
   private static let pieceBytes: UInt64 = 128 << 10
+  /// The same once one was missing: then the log waits for segments. Each sync costs as much as writing some 200 KiB.
+  private static let hurriedPieceBytes: UInt64 = 1 << 20
   /// Of the time that a piece takes, its pause; and the longest one.
   private static let pauseFactor: UInt64 = 4
   private static let pauseMicrosecondsMax: UInt64 = 5_000
@@ -189,7 +191,9 @@ final class SegmentSupply: Sendable {
 
   private func fill(_ filling: Filling) throws(WALError) {
     var filling = filling
-    let end = min(filling.filledBytes + Self.pieceBytes, filling.spare.bytes)
+    let isHurried = state.withLock { $0.hurried > 0 }
+    let piece = isHurried ? Self.hurriedPieceBytes : Self.pieceBytes
+    let end = min(filling.filledBytes + piece, filling.spare.bytes)
     do {
       try filling.spare.file.zero(filling.filledBytes..<end)
       // Synced piece by piece: one sync of everything would hold up the log's own.

@@ -134,6 +134,17 @@ final class SystemFile: File {
     }
   }
 
+  #if os(Linux)
+    func writeUncached(
+      _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+    ) throws(WALError) -> Int {
+      if let count = try DirectFile.write(bytes, at: offset, of: descriptor, path: path) {
+        return count
+      }
+      return try write(bytes, at: offset)
+    }
+  #endif
+
   func sync() throws(WALError) {
     #if canImport(Darwin)
       guard fcntl(descriptor, F_FULLFSYNC) == 0 else {

@@ -56,6 +56,31 @@ struct IndexTests {
     try model.check()
   }
 
+  @Test("makes room for the keys that somebody expects, but no more than sixteen times what it has")
+  func expectedKeys() throws {
+    let (expecting, plain) = (Index(), Index())
+    var largest = 0
+    for number in 0..<50_000 {
+      for index in [expecting, plain] {
+        index.put(utf8("key-\(number)"), [1], version: UInt64(number + 1))
+        index.setApplied(UInt64(number + 1))
+      }
+      if number % 1_000 == 0 {
+        let before = expecting.memoryBytes
+        expecting.reserve(total: number < 10_000 ? 50_000 : .max)
+        #expect(expecting.appliedDigest()?.sequence == UInt64(number + 1), "nothing is under way")
+        largest = max(largest, (expecting.memoryBytes - before) / (number + 1))
+        expecting.reserve(total: 0)
+      }
+    }
+    // A slot takes eight bytes, and a table is less than 1.6 times as large as it has to be.
+    #expect(largest < 16 * 8 * 2 && expecting.memoryBytes < plain.memoryBytes + 16 * 50_000 * 13)
+    #expect(expecting.digest() == plain.digest() && expecting.contents() == plain.contents())
+    let empty = Index()
+    empty.reserve(total: .max)
+    #expect(empty.memoryBytes == Index().memoryBytes)
+  }
+
   @Test(
     "holds what a dictionary would, with its digests and its memory, whatever is put and removed",
     arguments: [(.fnv1, 1), (.fnv1Mixed, 1), (.fnv1, 2), (.fnv1Mixed, 3), (.fnv1, 64)]

@@ -48,8 +48,10 @@ final class LogCopy {
   /// Offers several batches at once, of which each but the first is written while the one before it is applied.
   ///
   /// - Returns: what became of those that were taken, in order.
-  func ship(inTurn batches: [ShippedFrames.SubSequence]) -> [ShippingOutcome] {
-    let owner = QueuedBatches(batches)
+  func ship(
+    inTurn batches: [ShippedFrames.SubSequence], keysExpected: Int = 0
+  ) -> [ShippingOutcome] {
+    let owner = QueuedBatches(batches, keysExpected)
     work.ship(for: owner)
     return owner.outcomes
   }
@@ -92,8 +94,10 @@ private final class QueuedBatches: FrameBatchOwner, @unchecked Sendable {
   private var waiting: [FrameBatch]
   private var out: [FrameBatch] = []
   private(set) var outcomes: [ShippingOutcome] = []
+  let keysExpected: Int
 
-  init(_ batches: [ShippedFrames.SubSequence]) {
+  init(_ batches: [ShippedFrames.SubSequence], _ keysExpected: Int) {
+    self.keysExpected = keysExpected
     waiting = batches.map { frames in
       let batch = FrameBatch()
       for frame in frames { batch.append(frame.header, frame.bytes.span.bytes) }

@@ -60,7 +60,7 @@ struct ShippingTests {
     while next < frames.count {
       // More than are taken at once.
       let batches = Self.batches(1 + random.below(30), of: frames, from: next, &random)
-      let outcomes = copy.ship(inTurn: batches)
+      let outcomes = copy.ship(inTurn: batches, keysExpected: random.below(100))
       #expect(outcomes.count == min(batches.count, 9))
       for (batch, outcome) in zip(batches, outcomes) {
         guard case .applied(let position) = outcome else { throw WALError.setting("not applied") }
@@ -73,6 +73,30 @@ struct ShippingTests {
     }
     try copy.expectEqual(node, frames)
     try copy.close()
+  }
+
+  @Test(
+    "has large segments for what comes in large pieces while none is ready, and small ones else")
+  func largePieces() throws {
+    let node = try CommitterFixture(SimulatedDisk(seed: 1), segmentBytes: 64 << 20)
+    let value = [UInt8](repeating: 7, count: 100_000)
+    for number in 0..<30 {
+      node.commit { $0.put(utf8("key-\(number)"), value, node.index) }
+    }
+    let frames = try LogCopy.frames(on: node.disk)
+    let cut = frames.count - 3
+    for (runs, sizes) in [([0..<2, 2..<cut], [1 << 20, 16 << 20]), ([0..<cut], [16 << 20])] {
+      let copy = try LogCopy(
+        SimulatedDisk(seed: 1), origin: node.log.origin, segmentBytes: 64 << 20)
+      for run in runs + (cut..<frames.count).map({ $0..<$0 + 1 }) {
+        guard case .applied = copy.ship(frames[run]) else {
+          throw WALError.setting("not applied")
+        }
+      }
+      let segments = copy.disk.paths.filter { $0.hasSuffix(".wal") }
+      #expect(segments.map { copy.disk.contents($0)!.count } == sizes)
+      try copy.expectEqual(node, frames)
+    }
   }
 
   @Test("is the original, frame by frame, whatever pieces it comes in", arguments: 0..<6)

@@ -21,6 +21,29 @@ struct SystemFileTests {
     #expect(try disk.open(path, .readOnly).bytes(at: 4_095, count: 1) == [1])
   }
 
+  @Test(
+    "writes past the cache what can be written so, and the rest through it, whatever the name is")
+  func uncached() throws {
+    let path = directory.path + "/file"
+    let file = try disk.open(path, .create)
+    try file.allocate(1 << 20)
+    var expected = [UInt8](repeating: 1, count: 1 << 20)
+    try file.writeAll(expected, at: 0)
+    try disk.rename(path, to: path + "2")
+    for (start, count) in [
+      (0, 65_536), (69_632, 131_072), (300_000, 65_536), (409_600, 70_000), (1_044_480, 4_096),
+    ] {
+      let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 4_096)
+      defer { piece.deallocate() }
+      for index in 0..<count { piece[index] = UInt8(truncatingIfNeeded: index ^ start >> 8) }
+      #expect(try file.writeUncached(UnsafeRawBufferPointer(piece), at: UInt64(start)) == count)
+      expected.replaceSubrange(start..<start + count, with: piece)
+      #expect(try file.bytes(count: 1 << 20) == expected)
+    }
+    try file.sync()
+    #expect(try disk.open(path + "2", .readOnly).bytes(count: 2 << 20) == expected)
+  }
+
   @Test("says what failed, on which path, and why")
   func errors() throws {
     let missing = directory.path + "/missing"

@@ -1,11 +1,12 @@
 import NIOCore
+import Synchronization
 import WAL
 
 /// A few threads that read the log's files for all feeds that are behind, a piece at a time and in
 /// turn. They are started when they are first needed.
 ///
 /// Each feed has one piece of work here at most, so their number bounds the queue.
-final class FeedReaders: Sendable {
+package final class FeedReaders: Sendable {
   private struct State {
     /// First in, first out; those before `start` are done.
     var jobs: [(@Sendable () -> Void)?] = []
@@ -30,12 +31,16 @@ final class FeedReaders: Sendable {
     }
   }
 
+  /// So many pieces' memory is kept for the next ones: the oldest of them has been sent by then, most likely.
+  private static let keptPiecesMax = 3
+
   private let state = Monitor(State())
+  private let pieces = Mutex<[ByteBuffer]>([])
   private let threadsMax: Int
 
   /// - Parameter threadsMax: 0 where all is done on the event loop that asks: a loop that somebody
   ///   steps through.
-  init(threadsMax: Int = 2) {
+  package init(threadsMax: Int = 2) {
     self.threadsMax = threadsMax
   }
 
@@ -58,6 +63,21 @@ final class FeedReaders: Sendable {
     }
   }
 
+  /// An empty buffer for a piece: with the memory of one that was sent, if there is any.
+  package func emptyPiece() -> ByteBuffer {
+    guard var piece = pieces.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) else {
+      return ByteBuffer()
+    }
+    // As long as somebody has the bytes this takes memory of its own.
+    piece.clear()
+    return piece
+  }
+
+  /// A piece is on its way.
+  package func keep(_ sent: ByteBuffer) {
+    pieces.withLock { if $0.count < Self.keptPiecesMax { $0.append(sent) } }
+  }
+
   private func runJobs() {
     while true {
       state.withLock { $0.idle += 1 }
@@ -72,7 +92,7 @@ final class FeedReaders: Sendable {
   }
 
   /// Ends the threads, once they have done what they are at.
-  func stop() {
+  package func stop() {
     var threads: [ThreadHandle] = []
     state.signal { state in
       state.isStopped = true
@@ -80,6 +100,7 @@ final class FeedReaders: Sendable {
       state.start = 0
       swap(&threads, &state.threads)
     }
+    pieces.withLock { $0 = [] }
     for thread in threads { thread.join() }
   }
 }

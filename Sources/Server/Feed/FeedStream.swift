@@ -25,6 +25,8 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   var encoder: Encoder
   /// What is to be sent next.
   var piece = ByteBuffer()
+  /// It was read from the files.
+  private var isPieceRead = false
   private(set) var lastSent = NIODeadline.now()
   private var waiter: VersionWaiters.ID?
   /// Those of the loop, where it is the node's own log.
@@ -189,6 +191,8 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
     lastSent = .now()
     lane.deadline = idleDeadline
     lane.send(bytes)
+    if isPieceRead { loop.node.feedReaders.keep(bytes) }
+    isPieceRead = false
   }
 
   private func wait() {
@@ -226,13 +230,15 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   func read(then done: @escaping (WALError?) -> Void) {
     isReading = true
     let feed = feed
+    isPieceRead = true
     var begun = Reading(cursor: cursor, encoder: encoder, limit: limit)
     swap(&begun.piece, &piece)
     let start = begun
     // Called on the loop.
     nonisolated(unsafe) let done = done
-    loop.node.feedReaders.run(on: loop.eventLoop) {
-      Self.read(start, feed)
+    let readers = loop.node.feedReaders
+    readers.run(on: loop.eventLoop) {
+      Self.read(start, feed, readers)
     } then: { reading in
       self.isReading = false
       guard !self.isClosed else { return done(nil) }
@@ -246,8 +252,12 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
     }
   }
 
-  private static func read(_ start: Reading, _ feed: LogFeed) -> Reading {
+  private static func read(
+    _ start: Reading, _ feed: LogFeed, _ readers: FeedReaders
+  ) -> Reading {
     var reading = start
+    // Nobody else has these: otherwise they would be copied.
+    if reading.piece.readableBytes == 0 { reading.piece = readers.emptyPiece() }
     do {
       try feed.read(&reading.cursor, bytesMax: readBytes) { header, frame in
         header.lastSequence <= start.limit

@@ -81,6 +81,8 @@ package struct Answer: Sendable {
   package var purged: Int?
   /// The epoch of the history that the answer tells.
   package var epoch: Epoch?
+  /// How many keys the node has whose log it sends.
+  package var keys: Int?
   /// Ask again after that long.
   package var retryAfterSeconds: Int?
   /// For a replica: a write waits for what it acknowledges.

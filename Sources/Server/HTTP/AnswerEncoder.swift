@@ -124,6 +124,7 @@ package struct AnswerEncoder {
     if let allow = answer.allow { fields.append(("Allow", "\(allow)")) }
     if let purged = answer.purged { fields.append(("X-KV-Purged", String(purged))) }
     if let epoch = answer.epoch { fields.append(("X-KV-Epoch", epoch.text)) }
+    if let keys = answer.keys { fields.append((LoopState.keysField, String(keys))) }
     if let seconds = answer.retryAfterSeconds { fields.append(("Retry-After", String(seconds))) }
     if answer.isAwaited { fields.append(("X-KV-Awaited", "1")) }
     return fields

@@ -64,6 +64,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   private var channel: (any Channel)?
   private var refusal: (status: Int, body: ByteBuffer)?
   private let gathering = Mutex(Gathering())
+  /// What the leader said that it has when the stream began.
+  private let keysTold = Atomic(0)
   /// How often the committer was told that there are frames, and has not said what became of them, as far as this
   /// loop knows.
   private var offers = 0
@@ -262,7 +264,10 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     if refusal == nil { state.heard(Self.now) }
     switch part {
     case .head(let head):
-      guard head.status != .ok else { return }
+      guard head.status != .ok else {
+        let keys = head.headers.first(name: LoopState.keysField).flatMap { Int($0) }
+        return keysTold.store(keys ?? 0, ordering: .relaxed)
+      }
       guard head.status.code >= 400 else {
         return disconnect("the leader answers \(head.status.code)")
       }
@@ -379,6 +384,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     isReadHeld = false
     channel?.read()
   }
+
+  var keysExpected: Int { keysTold.load(ordering: .relaxed) }
 
   func nextBatch() -> FrameBatch {
     gathering.withLock { gathering in

@@ -4,6 +4,9 @@ import WAL
 
 /// `GET /wal/stream`, the log for those who follow it, and `POST /wal/ack`, how far they are.
 extension LoopState {
+  /// In the answer that a stream of the log is.
+  static let keysField = "X-KV-Keys"
+
   func logStream(_ query: Parameters, _ lane: StandardLane) -> Handling {
     lane.isFor(.logStream)
     let asked: FollowerQuery
@@ -45,6 +48,8 @@ extension LoopState {
       else { return .now(unavailable("there are too many followers")) }
       var answer = Answer(.ok, .bytes)
       answer.epoch = store.epoch
+      // The state of a leaderless shard follows from several logs.
+      if !store.isMerged { answer.keys = store.index.count }
       return .stream(answer, stream)
     }
   }

@@ -42,6 +42,7 @@ import WAL
         #expect(client.head.status == 200)
         #expect(client.head["content-type"] == "application/octet-stream")
         #expect(client.head["x-kv-epoch"]?.hasPrefix("1-") == true)
+        #expect(client.head["x-kv-keys"] == "25")
         guard case .segment(let header) = try await client.event() else {
           Issue.record("no segment header")
           return
