@@ -95,7 +95,8 @@
       return bytes.count
     }
 
-    /// Writes whole blocks past the page cache to a file that is open otherwise.
+    /// Writes whole blocks past the page cache to a file that is open otherwise, however many: what nobody is going to
+    /// read should not take the place of anything there.
     ///
     /// - Returns: how many bytes; nil where nothing was written because it cannot be done, or is not worth it.
     static func write(

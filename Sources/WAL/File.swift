@@ -114,12 +114,15 @@ extension File {
   }
 
   /// Writes zeros over a range.
-  func zero(_ range: Range<UInt64>) throws(WALError) {
+  ///
+  /// - Parameter isUncached: past the system's cache, where nobody is going to need it there.
+  func zero(_ range: Range<UInt64>, isUncached: Bool = false) throws(WALError) {
     var offset = range.lowerBound
     while offset < range.upperBound {
       let count = min(Zeros.shared.count, Int(range.upperBound - offset))
       let zeros = UnsafeRawBufferPointer(rebasing: Zeros.shared.bytes[..<count])
-      let written = try writeUncached(zeros, at: offset)
+      let written =
+        try isUncached ? writeUncached(zeros, at: offset) : write(zeros, at: offset)
       guard written > 0 else { throw .system(.write, path: path, errno: systemIOError) }
       offset += UInt64(written)
     }

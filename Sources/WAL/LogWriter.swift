@@ -80,7 +80,7 @@ public final class LogWriter {
     progress = LogProgress(durable: position.sequence)
     supply = SegmentSupply(
       directory: options.directory, segmentBytes: options.segmentBytes,
-      fileSystem: options.fileSystem)
+      fillsUncached: options.syncPolicy == .always, fileSystem: options.fileSystem)
     background = options.syncPolicy == .always ? nil : BackgroundSync(progress: progress)
     unmarkedSince = endsWithMark ? nil : options.clock.monotonicNanoseconds()
     if let active { self.active!.file = appending(to: active.file, active.path) }
@@ -188,7 +188,7 @@ public final class LogWriter {
     let headers = batch.headers
     precondition(headers[first].follows(position), "the frame does not go on from the log's end")
     try makeRoom(
-      for: UInt64(headers[first].frameBytes), isShipped: true, expecting: UInt64(batch.bytes))
+      for: UInt64(headers[first].frameBytes), isShipped: true, expecting: batch.bytes(from: first))
     let room = active!.bytes - active!.end - UInt64(Format.endMarkerBytes)
     var next = first
     var bytes: UInt64 = 0
@@ -346,12 +346,18 @@ public final class LogWriter {
   private func makeSpare(
     toHold needed: UInt64, expecting bytes: UInt64
   ) throws(WALError) -> SegmentSupply.Spare {
-    if needed <= options.segmentBytes, let spare = supply.take() { return spare }
+    let isLarge = options.syncPolicy == .always && bytes >= smallSegmentBytes
+    if needed <= options.segmentBytes, let spare = supply.take(isLarge: isLarge) { return spare }
     let path = supply.nextSparePath()
-    do {
-      if options.syncPolicy == .always, bytes >= smallSegmentBytes {
+    if isLarge, smallSegmentBytes < largeSegmentBytes {
+      do {
         return try supply.allocate(path, max(largeSegmentBytes, wholePages(needed)))
+      } catch {
+        // A smaller one may find room.
+        guard error.isNoSpace else { throw stop(error) }
       }
+    }
+    do {
       if options.syncPolicy == .always, needed <= smallSegmentBytes {
         return try supply.allocate(path, smallSegmentBytes, isFilled: true)
       }

@@ -26,6 +26,8 @@ final class SegmentSupply: Sendable {
     var spareNumber = 0
     /// So many are filled without pauses: the writer has asked in vain.
     var hurried = 0
+    /// In large pieces.
+    var isLarge = false
     /// Set by an error; the next request tries again. Nothing is done before the first one.
     var isPaused = true
     var lastError: WALError?
@@ -38,8 +40,9 @@ final class SegmentSupply: Sendable {
 
   /// Written and synced at a time: the log's own writes wait behind it.
   private static let pieceBytes: UInt64 = 128 << 10
-  /// The same once one was missing: then the log waits for segments. Each sync costs as much as writing some 200 KiB.
-  private static let hurriedPieceBytes: UInt64 = 1 << 20
+  /// The same once one was missing for what is written in large pieces itself. Each sync costs as much as writing some
+  /// 200 KiB.
+  private static let largePieceBytes: UInt64 = 1 << 20
   /// Of the time that a piece takes, its pause; and the longest one.
   private static let pauseFactor: UInt64 = 4
   private static let pauseMicrosecondsMax: UInt64 = 5_000
@@ -48,12 +51,18 @@ final class SegmentSupply: Sendable {
 
   private let directory: String
   private let segmentBytes: UInt64
+  private let fillsUncached: Bool
   private let fileSystem: any FileSystem
   private let state = Monitor(State())
 
-  init(directory: String, segmentBytes: UInt64, fileSystem: any FileSystem) {
+  /// - Parameter fillsUncached: for segments that are written past the system's cache as well. Whoever writes through
+  ///   it would have to read each page first.
+  init(
+    directory: String, segmentBytes: UInt64, fillsUncached: Bool, fileSystem: any FileSystem
+  ) {
     self.directory = directory
     self.segmentBytes = segmentBytes
+    self.fillsUncached = fillsUncached
     self.fileSystem = fileSystem
   }
 
@@ -63,9 +72,12 @@ final class SegmentSupply: Sendable {
   }
 
   /// The segment that is ready, if there is one.
-  func take() -> Spare? {
+  ///
+  /// - Parameter isLarge: it is for large pieces.
+  func take(isLarge: Bool) -> Spare? {
     state.withLock { state in
       let spare = state.ready.popLast()
+      state.isLarge = isLarge
       if spare == nil { state.hurried = Self.hurriedMax }
       return spare
     }
@@ -191,11 +203,11 @@ final class SegmentSupply: Sendable {
 
   private func fill(_ filling: Filling) throws(WALError) {
     var filling = filling
-    let isHurried = state.withLock { $0.hurried > 0 }
-    let piece = isHurried ? Self.hurriedPieceBytes : Self.pieceBytes
+    let isLarge = state.withLock { $0.hurried > 0 && $0.isLarge }
+    let piece = isLarge ? Self.largePieceBytes : Self.pieceBytes
     let end = min(filling.filledBytes + piece, filling.spare.bytes)
     do {
-      try filling.spare.file.zero(filling.filledBytes..<end)
+      try filling.spare.file.zero(filling.filledBytes..<end, isUncached: fillsUncached)
       // Synced piece by piece: one sync of everything would hold up the log's own.
       try filling.spare.file.sync()
     } catch {

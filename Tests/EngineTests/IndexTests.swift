@@ -56,7 +56,7 @@ struct IndexTests {
     try model.check()
   }
 
-  @Test("makes room for the keys that somebody expects, but no more than sixteen times what it has")
+  @Test("makes room for the keys that somebody expects, but no more than four times what it has")
   func expectedKeys() throws {
     let (expecting, plain) = (Index(), Index())
     var largest = 0
@@ -74,7 +74,7 @@ struct IndexTests {
       }
     }
     // A slot takes eight bytes, and a table is less than 1.6 times as large as it has to be.
-    #expect(largest < 16 * 8 * 2 && expecting.memoryBytes < plain.memoryBytes + 16 * 50_000 * 13)
+    #expect(largest < 4 * 8 * 2 && expecting.memoryBytes < plain.memoryBytes + 4 * 50_000 * 13)
     #expect(expecting.digest() == plain.digest() && expecting.contents() == plain.contents())
     let empty = Index()
     empty.reserve(total: .max)

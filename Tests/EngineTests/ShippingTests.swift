@@ -85,16 +85,22 @@ struct ShippingTests {
     }
     let frames = try LogCopy.frames(on: node.disk)
     let cut = frames.count - 3
-    for (runs, sizes) in [([0..<2, 2..<cut], [1 << 20, 16 << 20]), ([0..<cut], [16 << 20])] {
+    let mebibyte = 1 << 20
+    for (runs, sizes, room) in [
+      ([0..<2, 2..<cut], [1, 16], nil), ([0..<cut], [16], nil),
+      // Where there is no room for a large one.
+      ([0..<cut], [1, 1, 1], 5 * mebibyte),
+    ] as [([Range<Int>], [Int], Int?)] {
       let copy = try LogCopy(
         SimulatedDisk(seed: 1), origin: node.log.origin, segmentBytes: 64 << 20)
+      copy.disk.capacityBytes = room.map { copy.disk.usedBytes + $0 }
       for run in runs + (cut..<frames.count).map({ $0..<$0 + 1 }) {
         guard case .applied = copy.ship(frames[run]) else {
           throw WALError.setting("not applied")
         }
       }
       let segments = copy.disk.paths.filter { $0.hasSuffix(".wal") }
-      #expect(segments.map { copy.disk.contents($0)!.count } == sizes)
+      #expect(segments.map { copy.disk.contents($0)!.count } == sizes.map { $0 * mebibyte })
       try copy.expectEqual(node, frames)
     }
   }

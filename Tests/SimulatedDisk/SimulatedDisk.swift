@@ -51,6 +51,7 @@ public final class SimulatedDisk: FileSystem, @unchecked Sendable {
     didSet { openFilesMost = max(openFilesMost, openFiles) }
   }
   public var openFilesMost = 0
+  public var uncachedWrites = 0
   /// Bytes that fit; nil for any number.
   public var capacityBytes: Int?
   /// False: a file system that reserves no space, so that a write into an allocated file can fail.

@@ -55,6 +55,13 @@ final class SimulatedFile: File, @unchecked Sendable {
     return count
   }
 
+  func writeUncached(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(WALError) -> Int {
+    disk.uncachedWrites += 1
+    return try write(bytes, at: offset)
+  }
+
   /// How much of a write there is space for.
   private func reserve(_ count: Int, at offset: Int) throws(WALError) -> Int {
     if disk.reservesSpace {

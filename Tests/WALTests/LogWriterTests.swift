@@ -117,6 +117,18 @@ struct LogWriterTests {
     #expect(try fixture.read(from: 30).damage.isEmpty)
   }
 
+  @Test(
+    "fills segments past the system's cache where it writes them past it, too, and only there",
+    arguments: [SyncPolicy.always, .interval(milliseconds: 10), .none])
+  func fillsUncached(policy: SyncPolicy) throws {
+    var fixture = LogFixture(segmentBytes: 8_192)
+    fixture.options.syncPolicy = policy
+    let writer = try fixture.open().writer
+    try fixture.write(1...40, valueBytes: 500, to: writer)
+    #expect(fixture.segments.count > 2)
+    #expect((fixture.disk.uncachedWrites > 0) == (policy == .always))
+  }
+
   @Test("keeps as many retired segments for later as it is told to, and removes the others")
   func spares() throws {
     let fixture = LogFixture()

@@ -230,7 +230,6 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
   func read(then done: @escaping (WALError?) -> Void) {
     isReading = true
     let feed = feed
-    isPieceRead = true
     var begun = Reading(cursor: cursor, encoder: encoder, limit: limit)
     swap(&begun.piece, &piece)
     let start = begun
@@ -248,6 +247,7 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
       self.encoder = reading.encoder
       self.encoder.beginsNothing = self.isEnding
       self.piece = reading.piece
+      self.isPieceRead = reading.piece.readableBytes > 0
       done(reading.error)
     }
   }
@@ -265,6 +265,10 @@ class FeedStream<Encoder: FrameEncoder>: AnswerStream, @unchecked Sendable {
       }
     } catch {
       reading.error = error
+    }
+    if reading.piece.readableBytes == 0 {
+      readers.keep(reading.piece)
+      reading.piece = ByteBuffer()
     }
     return reading
   }

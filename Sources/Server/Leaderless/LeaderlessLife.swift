@@ -22,7 +22,6 @@ final class LeaderlessLife: NodeLifetime {
   private let open: @Sendable (VersionVector) async throws -> NodeState
   private let onFailure: @Sendable (any Error) -> Void
   private let pool: KVPool
-  private let acknowledgementPool: KVPool
   private let current = Mutex<NodeState?>(nil)
 
   init(
@@ -37,7 +36,6 @@ final class LeaderlessLife: NodeLifetime {
     self.logger = logger
     self.open = open
     pool = .ofNode(connectionsPerNodeMax: 4, configuration.linkDelay)
-    acknowledgementPool = .ofNode(connectionsPerNodeMax: 2, configuration.linkDelay)
   }
 
   var state: NodeState? { current.withLock { $0 } }
@@ -45,7 +43,7 @@ final class LeaderlessLife: NodeLifetime {
   func start() async throws {
     let state = try await open(try await othersHave())
     let following = OriginFollowing(
-      state, pool: pool, acknowledgementPool: acknowledgementPool, logger: logger,
+      state, pool: pool, logger: logger,
       onFailure: onFailure)
     state.originFollowing = following
     do {
@@ -87,6 +85,5 @@ final class LeaderlessLife: NodeLifetime {
   func stop() async throws {
     await state?.originFollowing?.stop()
     try await pool.close().get()
-    try await acknowledgementPool.close().get()
   }
 }

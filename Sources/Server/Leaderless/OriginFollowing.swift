@@ -37,7 +37,6 @@ actor OriginFollowing {
   /// How far any of the others has said that it is.
   private let furthest = Mutex(VersionVector())
   private let pool: KVPool
-  private let acknowledgementPool: KVPool
   private let logger: Logger
   private let onFailure: @Sendable (any Error) -> Void
   private var told: [NodeAddress: Told] = [:]
@@ -57,14 +56,13 @@ actor OriginFollowing {
 
   /// - Parameter onFailure: called when the node had better end.
   init(
-    _ node: NodeState, pool: KVPool, acknowledgementPool: KVPool, logger: Logger,
+    _ node: NodeState, pool: KVPool, logger: Logger,
     onFailure: @escaping @Sendable (any Error) -> Void
   ) {
     self.onFailure = onFailure
     self.node = node
     merged = node.merged!
     self.pool = pool
-    self.acknowledgementPool = acknowledgementPool
     self.logger = logger
   }
 
@@ -225,7 +223,7 @@ actor OriginFollowing {
       let token = Token()
       let follower = LogFollower(
         source, id: node.id, node: node, loop: MultiThreadedEventLoopGroup.singleton.next(),
-        pool: acknowledgementPool, promised: nil, of: store
+        promised: nil, of: store
       ) { [weak self] ending in
         Task { await self?.ended(origin, token, ending, source) }
       }

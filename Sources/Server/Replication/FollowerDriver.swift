@@ -7,7 +7,6 @@ import NIOPosix
 /// A follower of a store that no node serves.
 package struct FollowerDriver {
   private let follower: LogFollower
-  private let pool = KVPool.ofNode(connectionsPerNodeMax: 1, .zero)
 
   /// - Parameters:
   ///   - leader: whose log is followed.
@@ -21,7 +20,7 @@ package struct FollowerDriver {
     follower = LogFollower(
       leader, id: configuration.address, node: node,
       loop: MultiThreadedEventLoopGroup.singleton.next(),
-      pool: pool, promised: nil
+      promised: nil
     ) { _ in }
   }
 
@@ -34,8 +33,5 @@ package struct FollowerDriver {
   package var isOffering: Bool { follower.isOffering }
 
   /// - Returns: when what its log had taken is applied.
-  package func stop() -> EventLoopFuture<Void> {
-    pool.close()
-    return follower.stop()
-  }
+  package func stop() -> EventLoopFuture<Void> { follower.stop() }
 }

@@ -86,7 +86,7 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
   ///   - promised: the highest epoch that this node has promised: a new promise ends the following.
   ///   - ended: called once, on the event loop, when following cannot go on as it is.
   init(
-    _ leader: NodeAddress, id: String, node: NodeState, loop: any EventLoop, pool: KVPool,
+    _ leader: NodeAddress, id: String, node: NodeState, loop: any EventLoop,
     promised: Epoch?, of store: Store? = nil, ended: @escaping @Sendable (Ending) -> Void
   ) {
     let store = store ?? node.store
@@ -105,7 +105,8 @@ final class LogFollower: FrameBatchOwner, @unchecked Sendable {
     let applied = store.feed.end
     state = FollowerState(
       applied: applied, origin: store.origin, now: Self.now, jitter: .random(in: 0 ... .max))
-    acknowledger = Acknowledger(leader, id: id, origin: store.origin, loop: loop, pool: pool)
+    acknowledger = Acknowledger(
+      leader, id: id, origin: store.origin, loop: loop, linkDelay: linkDelay)
     latest = Mutex(FollowerReport(leader: "\(leader)", state, pendingBytes: 0))
   }
 

@@ -45,8 +45,6 @@ final class NodeLife: Sendable {
   let progress: StartProgress
   let logger: Logger
   let pool: KVPool
-  /// For acknowledgements alone: a connection that asks for nothing else costs the leader less.
-  let acknowledgementPool: KVPool
   let open: @Sendable (Opening) async throws -> NodeState
   let onFailure: @Sendable (any Error) -> Void
   let current = Mutex<NodeState?>(nil)
@@ -85,7 +83,6 @@ final class NodeLife: Sendable {
     self.onFailure = onFailure
     self.open = open
     pool = .ofNode(connectionsPerNodeMax: 4, configuration.linkDelay)
-    acknowledgementPool = .ofNode(connectionsPerNodeMax: 1, configuration.linkDelay)
     guard configuration.role == .leader || configuration.leaderAddress != nil else {
       throw NodeError.leaderUnknown(address: configuration.address)
     }
@@ -176,7 +173,6 @@ final class NodeLife: Sendable {
     // Whoever began to ask meanwhile.
     stands.store(false, ordering: .relaxed)
     try await pool.close().get()
-    try await acknowledgementPool.close().get()
   }
 
   // MARK: - Turns of life
@@ -307,7 +303,7 @@ final class NodeLife: Sendable {
   ) -> LogFollower {
     let follower = LogFollower(
       leader, id: id, node: state, loop: MultiThreadedEventLoopGroup.singleton.next(),
-      pool: acknowledgementPool, promised: promise.withLock { $0 }, ended: ended)
+      promised: promise.withLock { $0 }, ended: ended)
     state.follow(follower)
     return follower
   }

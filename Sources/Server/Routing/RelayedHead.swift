@@ -23,6 +23,8 @@ package struct RelayedHead: Equatable {
   package var closes = false
   /// Has lines that are of the connection between the nodes.
   package var hasOwnLines = false
+  /// Writes wait for the acknowledgement that this answers.
+  package var isAwaited = false
   /// Who leads, as a node says that does not.
   package var leader: Range<Int>?
 
@@ -63,6 +65,7 @@ package struct RelayedHead: Equatable {
         head.hasOwnLines = true
         if isEqual(text[value...], "close") { head.closes = true }
       case .forwardedBy, .own: head.hasOwnLines = true
+      case .awaited: head.isAwaited = true
       case .leader(let value): head.leader = line + value..<next - 2
       case .other: break
       }
@@ -106,6 +109,7 @@ package struct RelayedHead: Equatable {
     case connection(Int)
     case forwardedBy
     case leader(Int)
+    case awaited
     /// Another one that belongs to a connection (RFC 9110, 7.6.1).
     case own
     case other
@@ -130,6 +134,7 @@ package struct RelayedHead: Equatable {
       case 10 where isEqual(name, "connection"): self = .connection(value)
       case 10 where isEqual(name, "keep-alive"): self = .own
       case 11 where isEqual(name, "x-kv-leader"): self = .leader(value)
+      case 12 where isEqual(name, "x-kv-awaited"): self = .awaited
       case 14 where isEqual(name, "content-length"): self = .contentLength(value)
       case 17 where isEqual(name, "transfer-encoding"): self = .transferEncoding
       case 17 where isEqual(name, "x-kv-forwarded-by"): self = .forwardedBy
