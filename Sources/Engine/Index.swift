@@ -314,7 +314,7 @@ public final class Index: @unchecked Sendable {
   /// Makes room for that many keys in all, if there are fewer: between two commits. Somebody else says so, who may be
   /// wrong; so it is at most four times what there is already.
   package func reserve(total keys: Int) {
-    guard keys > reservedKeys, 2 * count > reservedKeys else { return }
+    guard keys > reservedKeys, 4 * count > 3 * reservedKeys else { return }
     reservedKeys = min(keys, 4 * count)
     reserve([Int](repeating: reservedKeys / Self.stripeCount, count: Self.stripeCount))
     // Nothing has changed that anybody sees.

@@ -85,7 +85,6 @@ extension CommitterWork {
   package mutating func ship(for owner: any FrameBatchOwner) {
     let first = owner.nextBatch()
     guard var last = write(first) else { return owner.shipped(first, .stopped, isFurther: false) }
-    if merged == nil { index.reserve(total: owner.keysExpected) }
     var further = 0
     while last.error == nil, !hasFailed, further < Self.furtherBatchesMax,
       let batch = owner.furtherBatch()
@@ -95,12 +94,12 @@ extension CommitterWork {
       nonisolated(unsafe) var next: WrittenBatch?
       let (policy, clock) = (options.syncPolicy, clock)
       let thread = ThreadHandle.started { next = WrittenBatch(batch, to: log, policy, clock) }
-      owner.shipped(last.batch, apply(last), isFurther: further > 0)
+      owner.shipped(last.batch, apply(last, of: owner), isFurther: further > 0)
       thread?.join()
       last = next ?? WrittenBatch(batch, to: log, policy, clock)
       further += 1
     }
-    owner.shipped(last.batch, apply(last), isFurther: further > 0)
+    owner.shipped(last.batch, apply(last, of: owner), isFurther: further > 0)
   }
 
   /// The same for one batch.
@@ -112,6 +111,13 @@ extension CommitterWork {
   private func write(_ batch: FrameBatch) -> WrittenBatch? {
     guard copies != nil, !hasFailed else { return nil }
     return WrittenBatch(batch, to: log, options.syncPolicy, clock)
+  }
+
+  private mutating func apply(
+    _ written: WrittenBatch, of owner: any FrameBatchOwner
+  ) -> ShippingOutcome {
+    if merged == nil { index.reserve(total: owner.keysExpected) }
+    return apply(written)
   }
 
   /// Makes what was written visible.

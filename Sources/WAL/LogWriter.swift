@@ -24,6 +24,8 @@ public final class LogWriter {
     var end: UInt64
     /// That of its header.
     var isShipped: Bool
+    /// It was made for large pieces: only allocated.
+    var isForLarge = false
 
     var isEmpty: Bool { end == UInt64(Format.segmentHeaderBytes) }
   }
@@ -268,7 +270,12 @@ public final class LogWriter {
     guard var active, active.isShipped == isShipped else {
       return try rotate(toHold: needed, isShipped: isShipped, expecting: bytes)
     }
-    guard active.end + needed > active.bytes else { return }
+    if active.end + needed <= active.bytes {
+      // What comes in small pieces again is better off in the one that is ready.
+      guard active.isForLarge, !active.isEmpty, !isLarge(bytes), supply.readyBytes > 0 else {
+        return
+      }
+    }
     guard active.isEmpty else {
       return try rotate(toHold: needed, isShipped: isShipped, expecting: bytes)
     }
@@ -285,9 +292,14 @@ public final class LogWriter {
 
   /// Of a segment that is made while the writer waits: about a millisecond.
   private var smallSegmentBytes: UInt64 { min(options.segmentBytes, 1 << 20) }
-  /// Of one that is made for what comes in large pieces, whose syncs do not mind that it is only allocated. What comes
-  /// in small ones behind them has to, as long as there is room in it.
+  /// Of one that is made for what comes in large pieces, whose syncs do not mind that it is only allocated.
   private var largeSegmentBytes: UInt64 { min(options.segmentBytes, 16 << 20) }
+
+  /// Whether so much is written at once that it may go into such a segment.
+  private func isLarge(_ bytes: UInt64) -> Bool {
+    options.syncPolicy == .always && bytes >= smallSegmentBytes
+      && smallSegmentBytes < largeSegmentBytes
+  }
 
   private func wholePages(_ bytes: UInt64) -> UInt64 { (bytes + 4_095) / 4_096 * 4_096 }
 
@@ -309,7 +321,7 @@ public final class LogWriter {
       background.request(active.file, active.path, through: position.sequence)
     }
     let needed = UInt64(Format.segmentHeaderBytes) + frameBytes
-    let spare = try makeSpare(toHold: needed, expecting: bytes)
+    let (spare, isForLarge) = try makeSpare(toHold: needed, expecting: bytes)
     let header = SegmentHeader(
       origin: origin, previous: position, durableSequence: progress.durable,
       fileBytes: spare.bytes, isShipped: isShipped, isMarked: true)
@@ -333,7 +345,7 @@ public final class LogWriter {
     segments.append(SegmentFile(path: path, firstSequence: header.firstSequence))
     active = ActiveSegment(
       file: appending(to: spare.file, path), path: path, bytes: spare.bytes,
-      end: UInt64(Format.segmentHeaderBytes), isShipped: isShipped)
+      end: UInt64(Format.segmentHeaderBytes), isShipped: isShipped, isForLarge: isForLarge)
     supply.request()
   }
 
@@ -345,27 +357,35 @@ public final class LogWriter {
   /// The segment that was made ready; or, rather than wait for one, a small one, or one that is only allocated.
   private func makeSpare(
     toHold needed: UInt64, expecting bytes: UInt64
-  ) throws(WALError) -> SegmentSupply.Spare {
-    let isLarge = options.syncPolicy == .always && bytes >= smallSegmentBytes
-    if needed <= options.segmentBytes, let spare = supply.take(isLarge: isLarge) { return spare }
-    let path = supply.nextSparePath()
-    if isLarge, smallSegmentBytes < largeSegmentBytes {
-      do {
-        return try supply.allocate(path, max(largeSegmentBytes, wholePages(needed)))
-      } catch {
-        // A smaller one may find room.
-        guard error.isNoSpace else { throw stop(error) }
-      }
+  ) throws(WALError) -> (SegmentSupply.Spare, isForLarge: Bool) {
+    let isLarge = isLarge(bytes)
+    if needed <= options.segmentBytes, let spare = supply.take(isLarge: isLarge) {
+      return (spare, false)
     }
+    if isLarge, let spare = try makeLarge(toHold: needed) { return spare }
+    let path = supply.nextSparePath()
     do {
       if options.syncPolicy == .always, needed <= smallSegmentBytes {
-        return try supply.allocate(path, smallSegmentBytes, isFilled: true)
+        return (try supply.allocate(path, smallSegmentBytes, isFilled: true), false)
       }
       // A frame larger than a segment gets a segment of its own.
-      return try supply.allocate(path, max(options.segmentBytes, wholePages(needed)))
+      return (try supply.allocate(path, max(options.segmentBytes, wholePages(needed))), false)
     } catch {
       guard error.isNoSpace else { throw stop(error) }
       throw .diskFull(path: path)
+    }
+  }
+
+  /// Nil where there is no room for it: a smaller one may find some.
+  private func makeLarge(
+    toHold needed: UInt64
+  ) throws(WALError) -> (SegmentSupply.Spare, isForLarge: Bool)? {
+    do {
+      let bytes = max(largeSegmentBytes, wholePages(needed))
+      return (try supply.allocate(supply.nextSparePath(), bytes), true)
+    } catch {
+      guard error.isNoSpace else { throw stop(error) }
+      return nil
     }
   }
 

@@ -86,15 +86,18 @@ struct ShippingTests {
     let frames = try LogCopy.frames(on: node.disk)
     let cut = frames.count - 3
     let mebibyte = 1 << 20
-    for (runs, sizes, room) in [
-      ([0..<2, 2..<cut], [1, 16], nil), ([0..<cut], [16], nil),
+    for (runs, sizes, room, isReady) in [
+      ([0..<2, 2..<cut], [1, 16], nil, false), ([0..<cut], [16], nil, false),
       // Where there is no room for a large one.
-      ([0..<cut], [1, 1, 1], 5 * mebibyte),
-    ] as [([Range<Int>], [Int], Int?)] {
+      ([0..<cut], [1, 1, 1], 5 * mebibyte, false),
+      // And not to the end, once one is ready for small ones.
+      ([0..<cut], [16, 64], nil, true), ([0..<2, 2..<cut], [1, 16, 64], nil, true),
+    ] as [([Range<Int>], [Int], Int?, Bool)] {
       let copy = try LogCopy(
         SimulatedDisk(seed: 1), origin: node.log.origin, segmentBytes: 64 << 20)
       copy.disk.capacityBytes = room.map { copy.disk.usedBytes + $0 }
       for run in runs + (cut..<frames.count).map({ $0..<$0 + 1 }) {
+        if isReady, run.lowerBound == cut { while copy.log.backgroundStep() {} }
         guard case .applied = copy.ship(frames[run]) else {
           throw WALError.setting("not applied")
         }
