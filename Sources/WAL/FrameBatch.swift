@@ -26,9 +26,6 @@ public final class FrameBatch: @unchecked Sendable {
   /// Of the frames, with their headers.
   public var bytes: Int { end }
 
-  /// Of the frames from that one on.
-  func bytes(from first: Int) -> UInt64 { UInt64(end - offsets[first]) }
-
   /// Adds a frame, checked as `FrameStream` does, behind the last one.
   public func append(_ header: FrameHeader, _ frame: RawSpan) {
     precondition(frame.byteCount == header.frameBytes && header.recordCount > 0)

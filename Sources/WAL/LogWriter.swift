@@ -190,7 +190,7 @@ public final class LogWriter {
     let headers = batch.headers
     precondition(headers[first].follows(position), "the frame does not go on from the log's end")
     try makeRoom(
-      for: UInt64(headers[first].frameBytes), isShipped: true, expecting: batch.bytes(from: first))
+      for: UInt64(headers[first].frameBytes), isShipped: true, expecting: UInt64(batch.bytes))
     let room = active!.bytes - active!.end - UInt64(Format.endMarkerBytes)
     var next = first
     var bytes: UInt64 = 0
@@ -273,6 +273,13 @@ public final class LogWriter {
     if active.end + needed <= active.bytes {
       // What comes in small pieces again is better off in the one that is ready.
       guard active.isForLarge, !active.isEmpty, !isLarge(bytes), supply.readyBytes > 0 else {
+        return
+      }
+      do {
+        return try rotate(toHold: needed, isShipped: isShipped)
+      } catch .diskFull {
+        // Here there is room.
+        self.active!.isForLarge = false
         return
       }
     }
@@ -369,7 +376,8 @@ public final class LogWriter {
         return (try supply.allocate(path, smallSegmentBytes, isFilled: true), false)
       }
       // A frame larger than a segment gets a segment of its own.
-      return (try supply.allocate(path, max(options.segmentBytes, wholePages(needed))), false)
+      let least = isLarge ? 0 : options.segmentBytes
+      return (try supply.allocate(path, max(least, wholePages(needed))), false)
     } catch {
       guard error.isNoSpace else { throw stop(error) }
       throw .diskFull(path: path)

@@ -75,6 +75,7 @@ package final class FeedReaders: Sendable {
 
   /// A piece is on its way.
   package func keep(_ sent: ByteBuffer) {
+    guard sent.capacity > 0 else { return }
     pieces.withLock { if $0.count < Self.keptPiecesMax { $0.append(sent) } }
   }
 

@@ -23,7 +23,7 @@ package final class Acknowledger: ChannelInboundHandler {
 
   private static let connectTimeout = TimeAmount.seconds(2)
   /// Between two of them where nobody waits.
-  private static let pause = TimeAmount.milliseconds(5)
+  private static let pauseBetween = TimeAmount.milliseconds(5)
   private static let pauseBehindFailure = TimeAmount.milliseconds(500)
   /// Not answered yet, where somebody waits.
   private static let unansweredMax = 8
@@ -42,7 +42,9 @@ package final class Acknowledger: ChannelInboundHandler {
   private var wasAnswered = false
   private var heardAt = NIODeadline.now()
   private var input = ByteBuffer()
-  private var isPausing = false
+  /// The end of a pause.
+  private var pause: Scheduled<Void>?
+  private var watch: Scheduled<Void>?
   private var isStopped = false
   /// Writes wait for what is told: so the leader said last.
   private(set) var isAwaited = false
@@ -59,8 +61,12 @@ package final class Acknowledger: ChannelInboundHandler {
     self.answerTimeout = answerTimeout
   }
 
-  /// There is a new stream: the leader may not know anything.
-  func begin() { told = nil }
+  /// There is a new stream: the leader is there, and may not know anything.
+  func begin() {
+    told = nil
+    pause?.cancel()
+    pause = nil
+  }
 
   /// Everything up to there is durable and applied here.
   package func applied(_ position: LogPosition) {
@@ -70,11 +76,12 @@ package final class Acknowledger: ChannelInboundHandler {
 
   package func stop() {
     isStopped = true
+    pause?.cancel()
     end()
   }
 
   private func tell() {
-    guard !isStopped, !isPausing, let newest, newest != told else { return }
+    guard !isStopped, pause == nil, let newest, newest != told else { return }
     switch connection {
     case .none: connect()
     case .connecting: break
@@ -92,9 +99,9 @@ package final class Acknowledger: ChannelInboundHandler {
   }
 
   private func tell(in time: TimeAmount) {
-    isPausing = true
-    loop.assumeIsolated().scheduleTask(in: time) {
-      self.isPausing = false
+    guard pause == nil, !isStopped else { return }
+    pause = loop.assumeIsolated().scheduleTask(in: time) {
+      self.pause = nil
       self.tell()
     }
   }
@@ -122,18 +129,16 @@ package final class Acknowledger: ChannelInboundHandler {
     guard case .connecting = connection, !isStopped else { return context.close(promise: nil) }
     connection = .open(context)
     wasAnswered = false
-    watch()
+    keepWatch()
     tell()
   }
 
   /// Gives the connection up when nothing was answered for too long.
-  private func watch() {
-    guard case .open(let context) = connection else { return }
-    let watched = NIOLoopBound(context, eventLoop: loop)
-    loop.assumeIsolated().scheduleTask(in: answerTimeout) {
-      guard case .open(let context) = self.connection, context === watched.value else { return }
-      if self.unanswered > 0, .now() - self.heardAt >= self.answerTimeout { return self.fail() }
-      self.watch()
+  private func keepWatch() {
+    let deadline = (unanswered > 0 ? heardAt : .now()) + answerTimeout
+    watch = loop.assumeIsolated().scheduleTask(deadline: deadline) {
+      if self.unanswered > 0, .now() >= self.heardAt + self.answerTimeout { return self.fail() }
+      self.keepWatch()
     }
   }
 
@@ -151,8 +156,6 @@ package final class Acknowledger: ChannelInboundHandler {
     let outcome = input.withUnsafeReadableBytes { RelayedHead.recognise($0, isHead: false) }
     if case .incomplete = outcome { return false }
     guard case .head(let head) = outcome, head.status == 204, unanswered > 0 else {
-      // One that was refused or lost is not repeated: a later one says more, and a leader that has
-      // this one in its history takes it.
       fail()
       return false
     }
@@ -164,13 +167,17 @@ package final class Acknowledger: ChannelInboundHandler {
     if head.closes {
       end()
       tell()
-    } else if !isAwaited, !isPausing {
-      tell(in: Self.pause)
+    } else if !isAwaited {
+      tell(in: Self.pauseBetween)
     }
     return !head.closes
   }
 
-  package func channelInactive(context: ChannelHandlerContext) {
+  package func channelInactive(context: ChannelHandlerContext) { lost(context) }
+
+  package func errorCaught(context: ChannelHandlerContext, error: any Error) { lost(context) }
+
+  private func lost(_ context: ChannelHandlerContext) {
     guard case .open(let mine) = connection, mine === context else { return }
     guard wasAnswered else { return fail() }
     // It had nothing to do for long, maybe.
@@ -178,14 +185,9 @@ package final class Acknowledger: ChannelInboundHandler {
     tell()
   }
 
-  package func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    guard case .open(let mine) = connection, mine === context else { return }
-    fail()
-  }
-
   private func fail() {
     end()
-    if !isStopped, !isPausing { tell(in: Self.pauseBehindFailure) }
+    tell(in: Self.pauseBehindFailure)
   }
 
   /// What was not answered may be unknown to the leader.
@@ -195,6 +197,7 @@ package final class Acknowledger: ChannelInboundHandler {
     if unanswered > 0 { told = nil }
     unanswered = 0
     input = ByteBuffer()
+    watch?.cancel()
     if case .open(let context) = former { context.close(promise: nil) }
   }
 }

@@ -83,8 +83,10 @@ extension LoopState {
     node.feedReaders.run(on: eventLoop) {
       Self.refusal(position, origin: said.origin, store)
     } then: { refusal in
-      lane.deliver(
-        .now(refusal.map { self.answer($0) } ?? self.acknowledged(replica, position)))
+      var answer = refusal.map { self.answer($0) } ?? self.acknowledged(replica, position)
+      // Who is so far behind is not to hurry: each takes a look into the files.
+      answer.isAwaited = false
+      lane.deliver(.now(answer))
     }
     return .later
   }

@@ -43,6 +43,7 @@ struct AcknowledgerTests {
   ///   - react: to a request, by its number on its connection, of so many connections.
   ///   - body: gets what says that all is applied up to each of some numbers.
   private static func with(
+    timeout: TimeAmount = .hours(1),
     _ react: @escaping @Sendable (Int, _ connections: Int) -> RawPeer.Reaction,
     _ body: (Told, @Sendable (ClosedRange<UInt64>) async throws -> Void) async throws -> Void
   ) async throws {
@@ -56,7 +57,7 @@ struct AcknowledgerTests {
       let acknowledger = try await loop.submit {
         NIOLoopBound(
           Acknowledger(
-            address, id: "a:1", origin: 5, loop: loop, linkDelay: .zero, answerTimeout: .hours(1)),
+            address, id: "a:1", origin: 5, loop: loop, linkDelay: .zero, answerTimeout: timeout),
           eventLoop: loop)
       }.get()
       try await body(told) { sequences in
@@ -141,6 +142,17 @@ struct AcknowledgerTests {
       try await apply(3...3)
       try await told.await("the newest") { $0.last == 3 }
       #expect(told.connections.load(ordering: .relaxed) <= 2)
+    }
+  }
+
+  @Test("are said again over a new connection when nothing is answered for long")
+  func silence() async throws {
+    try await Self.with(timeout: .milliseconds(100)) { _, connections in
+      connections < 3 ? .silence : .bytes(Self.plain)
+    } _: { told, apply in
+      try await apply(1...1)
+      try await told.await("a third one") { $0.count == 3 }
+      #expect(told.all == [1, 1, 1] && told.connections.load(ordering: .relaxed) == 3)
     }
   }
 
