@@ -116,7 +116,8 @@ extension CommitterWork {
   private mutating func apply(
     _ written: WrittenBatch, of owner: any FrameBatchOwner
   ) -> ShippingOutcome {
-    if merged == nil { index.reserve(total: owner.keysExpected) }
+    // A state that could not be applied to its end stays as it is.
+    if merged == nil, !hasFailed { index.reserve(total: owner.keysExpected) }
     return apply(written)
   }
 

@@ -108,6 +108,35 @@ struct ShippingTests {
     }
   }
 
+  @Test("tells no digest of a state that could not be applied, whatever comes behind it")
+  func halfApplied() throws {
+    let disk = SimulatedDisk(seed: 1)
+    var options = LogOptions(dataDirectory: "/data", node: 7)
+    options.fileSystem = disk
+    options.usesThreads = false
+    options.segmentBytes = 8_192
+    let log = try LogRecovery.open(options).writer
+    var frame = FrameBuilder()
+    let (key, unknown) = (utf8("key"), ShardRange(hash: 9, index: 0, count: 2).encoded)
+    frame.append(.delete, key: key.span.bytes, value: RawSpan())
+    try log.commit(&frame)
+    frame.append(.put, key: key.span.bytes, value: key.span.bytes)
+    frame.append(.purge, key: RawSpan(), value: unknown.span.bytes)
+    try log.commit(&frame)
+    frame.append(.put, key: key.span.bytes, value: key.span.bytes)
+    try log.commit(&frame)
+    let frames = try LogCopy.frames(on: disk)
+    let copy = try LogCopy(SimulatedDisk(seed: 2), origin: log.origin)
+    let cut = frames.count - 2
+    let outcomes = copy.ship(
+      inTurn: [frames[..<cut], frames[cut..<cut + 1], frames[(cut + 1)...]], keysExpected: 1_000)
+    guard case .applied(let end) = outcomes[0], case .stopped = outcomes[1],
+      case .stopped = outcomes[2]
+    else { throw WALError.setting("\(outcomes)") }
+    #expect(copy.index.appliedSequence == end.sequence && copy.index.count == 1)
+    #expect(copy.index.appliedDigest() == nil)
+  }
+
   @Test("is the original, frame by frame, whatever pieces it comes in", arguments: 0..<6)
   func pieces(seed: UInt64) throws {
     let (node, frames) = try Self.original(seed: seed)
